@@ -1,0 +1,313 @@
+"""Fit and project one block of sites for every fold, manifold and alpha.
+
+A Gram or scatter matrix is formed once per site and serves all folds; the smaller of the primal
+(features × features) and dual (samples × samples) systems is solved; every manifold is one more
+set of right-hand sides. Scores are invariant to shifts of the projection, so test states are
+never centred by the training mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpu_smds.folds import Folds, Rows
+from gpu_smds.solve import procrustes, ridge_dual, ridge_primal, ridge_svd
+from gpu_smds.states import CentredStates
+
+STANDARDIZE = (None, "train", "all")
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How a map is fitted.
+
+    Attributes
+    ----------
+    alphas
+        Ridge penalties; 0 is minimum-norm least squares. Ignored where ``orthonormal``.
+    orthonormal
+        Procrustes instead of ridge.
+    standardize
+        None, "train" (z-score fitted on the training rows) or "all" (on all rows).
+    """
+
+    alphas: tuple[float, ...]
+    orthonormal: bool
+    standardize: str | None
+
+    @property
+    def needs_gram(self) -> bool:
+        """True where some alpha is a ridge penalty."""
+        return not self.orthonormal and any(self.alphas)
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """One fold of one alpha, fitted on a block of b sites.
+
+    Attributes
+    ----------
+    Z
+        ``(b, n_test, K)`` projected test rows, up to a shift.
+    undetermined, constant
+        ``(b,)`` bool.
+    """
+
+    fold: int
+    alpha: int
+    Z: Tensor
+    undetermined: Tensor
+    constant: Tensor
+
+
+def primal(n_train: int, d: int) -> bool:
+    """Whether the features × features system is the smaller one."""
+    return d <= n_train
+
+
+def bytes_per_site(n: int, d: int, folds: Folds, solver: Solver, itemsize: int) -> int:
+    """Peak bytes that :func:`fit_folds` allocates per site, the block of states included."""
+    n_train = max(fold.n_train for fold in folds.folds)
+    states = n * d * (8 + 2 * itemsize) + n_train * d * 8
+    small = min(n_train, d)
+    work = 0
+    if solver.needs_gram and primal(n_train, d):
+        work = ((len(folds) if folds.partition else 0) + 4) * d * d
+    elif solver.needs_gram:
+        work = n * n + 4 * n_train * n_train
+    if not solver.orthonormal and 0.0 in solver.alphas:
+        work = max(work, 3 * small * (n_train + d) + 4 * small * small)
+    return states + 8 * work
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about the folds that no site changes, on the device.
+
+    Attributes
+    ----------
+    embeddings
+        Per fold the centred ideal embedding of the training rows, ``(n_train, K)``; several
+        manifolds side by side.
+    reducer
+        ``(n, F, K + 2)``: one product with it gives, for every fold, XᵀY and the means of the
+        training and of the test rows.
+    """
+
+    folds: Folds
+    solver: Solver
+    embeddings: list[Tensor]
+    reducer: Tensor
+
+    @classmethod
+    def of(cls, folds: Folds, solver: Solver, embeddings: list[Tensor], n: int) -> Plan:
+        """Build the reducer for ``n`` rows."""
+        K = embeddings[0].shape[1]
+        reducer = embeddings[0].new_zeros(n, len(folds), K + 2)
+        every = torch.arange(n, device=reducer.device)
+        for f, (fold, Y) in enumerate(zip(folds.folds, embeddings, strict=True)):
+            train, test = every[fold.train], every[fold.test]
+            # index_add, since a bootstrap repeats rows.
+            reducer[:, f, :K].index_add_(0, train, Y)
+            weights = reducer.new_ones(n)
+            reducer[:, f, K].index_add_(0, train, weights[: len(train)] / max(len(train), 1))
+            reducer[:, f, K + 1].index_add_(0, test, weights[: len(test)] / max(len(test), 1))
+        return cls(folds, solver, embeddings, reducer)
+
+
+def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
+    """Fit every fold and alpha on a block of sites and project the test rows.
+
+    The states are standardised in place where ``solver.standardize == "all"``.
+    """
+    x, folds, solver = states.x, plan.folds, plan.solver
+    energy = states.row_energy()
+    reduced = x.mT @ plan.reducer.flatten(1)
+    reduced = reduced.unflatten(2, plan.reducer.shape[1:])
+    shifts = reduced[..., -2].movedim(2, 0)
+    constant = [
+        states.constant(fold.train, fold.n_train, energy, reduced[:, :, f, -2])
+        | states.constant(fold.test, fold.n_test, energy, reduced[:, :, f, -1])
+        for f, fold in enumerate(folds.folds)
+    ]
+    products = reduced[..., :-2].movedim(2, 0)
+    if solver.standardize == "all":
+        scale = states.scale_of()
+        x /= scale[:, None]
+        shifts, products = shifts / scale, products / scale[..., None]
+    gram = _shared_gram(x, folds, solver)
+    for f in range(len(folds)):
+        fits = _fit_fold(states, plan, f, products[f], shifts[f], gram)
+        for a, (Z, undetermined) in enumerate(fits):
+            yield FoldFit(f, a, Z, undetermined, constant[f])
+
+
+@dataclass(frozen=True)
+class RowsFit:
+    """One map per site of a block, fitted on some rows.
+
+    Attributes
+    ----------
+    Wt
+        ``(b, d, k)``, applies to states centred by ``mean`` and divided by ``scale``.
+    mean, scale
+        ``(b, d)`` in the units of the raw states; the scale is 1 without standardisation.
+    undetermined, constant
+        ``(b,)`` bool.
+    """
+
+    Wt: Tensor
+    mean: Tensor
+    scale: Tensor
+    undetermined: Tensor
+    constant: Tensor
+
+
+def fit_rows(states: CentredStates, rows: Rows, n_rows: int, Y: Tensor, solver: Solver) -> RowsFit:
+    """Fit one map per site of a block on some rows, with the first of the solver's alphas.
+
+    ``Y`` is the centred ideal embedding of those rows ``(n_rows, k)``.
+    """
+    x = states.x[:, rows]
+    shift = x.mean(1)
+    constant = states.constant(rows, n_rows, states.row_energy(), shift)
+    x = x - shift[:, None]
+    scale = torch.ones_like(shift)
+    if solver.standardize:
+        scale = states.scale_of(rows, shift) if solver.standardize == "train" else states.scale_of()
+        x /= scale[:, None]
+    alpha = solver.alphas[0]
+    undetermined = torch.zeros_like(constant)
+    if solver.orthonormal:
+        Wt, undetermined = procrustes(x.mT @ Y)
+    elif alpha == 0:
+        Wt = ridge_svd(x, Y, 0.0)
+    else:
+        if primal(n_rows, x.shape[2]):
+            Wt, failed = ridge_primal(x.mT @ x, x.mT @ Y, alpha)
+        else:
+            A, failed = ridge_dual(x @ x.mT, Y, alpha)
+            Wt = x.mT @ A
+        if bool(failed.any()):
+            Wt[failed] = ridge_svd(x[failed], Y, alpha)
+    return RowsFit(Wt, states.mean + shift, scale, undetermined, constant)
+
+
+def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> Tensor | None:
+    """What all folds share: per test part the scatter, or the Gram matrix of all rows.
+
+    None where folds share nothing: no ridge, training z-scores in the dual form (they change
+    every inner product), or index pairs whose training part is not the rest in the primal form.
+    """
+    if not solver.needs_gram:
+        return None
+    if primal(min(fold.n_train for fold in folds.folds), x.shape[2]):
+        if not folds.partition:
+            return None
+        return torch.stack([x[:, f.test].mT @ x[:, f.test] for f in folds.folds])
+    if solver.standardize == "train":
+        return None
+    return x @ x.mT
+
+
+def _fit_fold(
+    states: CentredStates, plan: Plan, f: int, M: Tensor, shift: Tensor, gram: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Projections ``(b, n_test, K)`` of fold f, one per alpha.
+
+    ``M`` is XᵀY ``(b, d, K)`` and ``shift`` ``(b, d)`` the mean of the training rows.
+    """
+    x, folds, solver = states.x, plan.folds, plan.solver
+    fold, Y = folds.folds[f], plan.embeddings[f]
+    test = x[:, fold.test]
+    determined = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    in_primal = primal(min(g.n_train for g in folds.folds), x.shape[2])
+
+    def centred_train() -> Tensor:
+        return x[:, fold.train] - shift[:, None]
+
+    C = None
+    if solver.needs_gram and in_primal:
+        C = _train_scatter(gram, f, shift, fold.n_train) if gram is not None else None
+        if C is None:
+            train = centred_train()
+            C = train.mT @ train
+
+    scale = None
+    if solver.standardize == "train":
+        if C is not None:
+            variance = C.diagonal(dim1=1, dim2=2) / fold.n_train
+        else:
+            variance = centred_train().square_().mean(1)
+        scale = states.scale(variance, shift)
+        M = M / scale[..., None]
+        if C is not None:
+            C = C / (scale[:, :, None] * scale[:, None, :])
+
+    def scaled_train() -> Tensor:
+        return centred_train() if scale is None else centred_train().div_(scale[:, None])
+
+    def project(Wt: Tensor) -> Tensor:
+        return test @ (Wt if scale is None else Wt / scale[..., None])
+
+    if solver.orthonormal:
+        Wt, undetermined = procrustes(M)
+        for _ in solver.alphas:  # without effect on an orthonormal map
+            yield project(Wt), undetermined
+        return
+
+    K = T = None
+    if solver.needs_gram and C is None:
+        if gram is None:
+            T = scaled_train()
+            K = T @ T.mT
+        else:
+            K = _sub_block(gram, fold.train, fold.train)
+            K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), True)
+
+    for alpha in solver.alphas:
+        if alpha == 0:
+            yield project(ridge_svd(scaled_train(), Y, 0.0)), determined
+            continue
+        if C is not None:
+            Wt, failed = ridge_primal(C.clone(), M, alpha)
+            Z = project(Wt)
+        else:
+            assert K is not None
+            A, failed = ridge_dual(K.clone(), Y, alpha)
+            A = A - A.mean(1, keepdim=True)
+            if T is not None:
+                Z = project(T.mT @ A)
+            else:
+                assert gram is not None
+                Z = _sub_block(gram, fold.test, fold.train) @ A
+        if bool(failed.any()):
+            # Beyond what Cholesky can factor in double precision: the SVD still can.
+            Wt = torch.zeros_like(M)
+            Wt[failed] = ridge_svd(scaled_train()[failed], Y, alpha)
+            Z[failed] = project(Wt)[failed]
+        yield Z, determined
+
+
+def _train_scatter(parts: Tensor, f: int, shift: Tensor, n_train: int) -> Tensor:
+    """Scatter ``(b, d, d)`` of the centred training rows from the test parts' ``(F, b, d, d)``.
+
+    It is the *sum* of the others' parts: subtracting the held-out part from the total would
+    lose digits whenever the outlier is the part held out.
+    """
+    others = [g for g in range(len(parts)) if g != f]
+    C = parts[others[0]].clone()
+    for g in others[1:]:
+        C += parts[g]
+    return C.baddbmm_(shift[:, :, None], shift[:, None, :], alpha=-n_train)
+
+
+def _sub_block(K: Tensor, rows: Rows, columns: Rows) -> Tensor:
+    """``K[:, rows][:, :, columns]`` in one gather where both are index tensors."""
+    if isinstance(rows, slice) or isinstance(columns, slice):
+        return K[:, rows][:, :, columns]
+    return K[:, rows[:, None], columns[None, :]]

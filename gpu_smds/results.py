@@ -1,0 +1,121 @@
+"""Scores of all sites with their statuses: the result type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from gpu_smds._files import load_tensors, save_tensors
+from gpu_smds.status import Status
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """Scores per fold and site, NaN where undefined.
+
+    Attributes
+    ----------
+    scores
+        float64, axes named in ``dims``.
+    status
+        int8 values of :class:`Status`, the axes of ``scores`` without ``metric``.
+    dims
+        Axis names: ``manifold``, ``metric``, ``alpha`` where a list was given, then ``fold``,
+        then one per site axis (``site0``, ``site1``, … unless the caller renamed them).
+    coords
+        Values along the axes that have names: manifolds, metrics, alphas.
+    metadata
+        JSON-able facts that travel with :meth:`save`.
+    """
+
+    scores: np.ndarray
+    status: np.ndarray
+    dims: tuple[str, ...]
+    coords: Mapping[str, list[Any]] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = tuple(
+            size for size, dim in zip(self.scores.shape, self.dims, strict=True) if dim != "metric"
+        )
+        if self.status.shape != expected:
+            raise ValueError(
+                f"status has shape {self.status.shape}, but scores {self.scores.shape} with dims "
+                f"{self.dims} need {expected}"
+            )
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over folds; NaN where any fold is."""
+        return self.scores.mean(axis=self.dims.index("fold"))
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviation over folds (ddof 0, so 0 with one fold); NaN where any fold is."""
+        return self.scores.std(axis=self.dims.index("fold"))
+
+    @property
+    def worst_status(self) -> np.ndarray:
+        """Status over folds: the most serious one, the axes of ``status`` without ``fold``."""
+        axis = [dim for dim in self.dims if dim != "metric"].index("fold")
+        return self.status.max(axis=axis, initial=0)
+
+    def explain(self) -> dict[str, tuple[int, str]]:
+        """Statuses that occur: name → (number of entries, explanation)."""
+        values, counts = np.unique(self.status, return_counts=True)
+        return {
+            Status(int(v)).name.lower(): (int(c), Status(int(v)).explanation)
+            for v, c in zip(values, counts, strict=True)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python values that JSON holds; NaN becomes None."""
+        return {
+            "dims": list(self.dims),
+            "coords": {name: list(values) for name, values in self.coords.items()},
+            "scores": _jsonable(self.scores),
+            "mean": _jsonable(self.mean),
+            "std": _jsonable(self.std),
+            "status": self.status.tolist(),
+            "status_names": {int(s): s.name.lower() for s in Status},
+            "metadata": dict(self.metadata),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, atomically; names and metadata are JSON in its header."""
+        header = {"dims": self.dims, "coords": self.coords, "metadata": self.metadata}
+        save_tensors(
+            path,
+            {"scores": self.scores, "status": self.status},
+            {"gpu_smds.ScoreMap": json.dumps(header)},
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            No such file; cut short or not a score map.
+        """
+        tensors, header = load_tensors(path, "gpu_smds.ScoreMap")
+        facts = json.loads(header)
+        return cls(
+            tensors["scores"],
+            tensors["status"],
+            tuple(facts["dims"]),
+            facts["coords"],
+            facts["metadata"],
+        )
+
+
+def _jsonable(values: np.ndarray) -> Any:
+    plain = values.astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()

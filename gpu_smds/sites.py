@@ -1,0 +1,136 @@
+"""Hidden states as an array of sites, read block by block into float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive sites in row-major order: flat numbers ``start`` to ``stop``."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Sites:
+    """States ``(n_samples, *sites, n_features)`` of any kind, seen as a list of flat sites.
+
+    Parameters
+    ----------
+    X
+        A torch tensor, a numpy array, or an object with ``shape``, ``dtype`` and basic indexing
+        ``X[:, i, j, a:b]`` (integers on the leading site axes, a slice on the last), which is
+        read only where needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No floating-point dtype; fewer than two axes; no samples or features.
+    """
+
+    def __init__(self, X: Any) -> None:
+        if isinstance(X, (list, tuple)):
+            X = np.asarray(X)
+        if not hasattr(X, "shape") or not hasattr(X, "dtype"):
+            raise TypeError(
+                "X must be a torch tensor, a numpy array or an object with shape, dtype and "
+                f"X[:, sites], got {type(X).__name__}"
+            )
+        shape = tuple(int(size) for size in X.shape)
+        if len(shape) < 2:
+            raise ValueError(f"X must be (n_samples, *sites, n_features), got shape {shape}")
+        self.n, self.d = shape[0], shape[-1]
+        self.site_shape = shape[1:-1]
+        self.dtype = _float_dtype(X.dtype)
+        if self.n < 2:
+            raise ValueError(f"X has {self.n} sample(s); at least 2 are needed")
+        if self.d < 1:
+            raise ValueError(f"X has no features: its shape is {shape}")
+        self._X = X
+
+    def __len__(self) -> int:
+        return math.prod(self.site_shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where X is; the CPU for numpy arrays and lazily read stores."""
+        return self._X.device if isinstance(self._X, Tensor) else torch.device("cpu")
+
+    def blocks(self, size: int) -> list[Block]:
+        """Blocks of at most ``size`` sites that together cover all."""
+        return [Block(i, min(i + size, len(self))) for i in range(0, len(self), size)]
+
+    def read(self, block: Block, order: np.ndarray, device: torch.device) -> Tensor:
+        """States of a block, ``(len(block), n, d)`` float64, rows in the given order.
+
+        Always a copy, which the caller may overwrite.
+        """
+        out = torch.empty(len(block), self.n, self.d, dtype=torch.float64, device=device)
+        in_order = bool((order[1:] > order[:-1]).all())
+        rows = None if in_order else torch.from_numpy(order)
+        filled = 0
+        for index in self._runs(block):
+            run = _as_tensor(self._X[index])
+            if not self.site_shape:
+                run = run[:, None]
+            if rows is not None:
+                run = run.index_select(0, rows.to(run.device))
+            out[filled : filled + run.shape[1]].copy_(run.transpose(0, 1))
+            filled += run.shape[1]
+        return out
+
+    def _runs(self, block: Block) -> Iterator[tuple[Any, ...]]:
+        """Basic indices of a block: one per stretch along the last site axis."""
+        if not self.site_shape:
+            yield (slice(None),)
+            return
+        *leading, last = self.site_shape
+        start = block.start
+        while start < block.stop:
+            row, a = divmod(start, last)
+            b = min(last, a + block.stop - start)
+            lead = tuple(int(i) for i in np.unravel_index(row, leading)) if leading else ()
+            yield (slice(None), *lead, slice(a, b))
+            start += b - a
+
+    def lead_runs(self, block: Block) -> Iterator[tuple[tuple[int, ...], slice, slice]]:
+        """For each stretch of a block: leading index, last-axis slice, slice within the block."""
+        filled = 0
+        for index in self._runs(block):
+            lead, stretch = index[1:-1], index[-1] if self.site_shape else slice(0, 1)
+            length = stretch.stop - stretch.start
+            yield lead, stretch, slice(filled, filled + length)
+            filled += length
+
+
+def _float_dtype(dtype: Any) -> torch.dtype:
+    if not isinstance(dtype, torch.dtype):
+        try:
+            dtype = torch.from_numpy(np.empty(0, dtype=np.dtype(dtype).newbyteorder("="))).dtype
+        except TypeError as error:
+            raise TypeError(f"X must be floating point, got {dtype}") from error
+    if not dtype.is_floating_point:
+        raise TypeError(f"X must be floating point, got {dtype}: convert it with X.astype(float)")
+    result: torch.dtype = dtype
+    return result
+
+
+def _as_tensor(array: Any) -> Tensor:
+    if isinstance(array, Tensor):
+        return array.detach()
+    array = np.asarray(array)
+    native = array.dtype.newbyteorder("=")
+    if not array.flags.writeable or array.dtype != native or min(array.strides, default=0) < 0:
+        array = array.astype(native, copy=True)
+    return torch.from_numpy(array)
