@@ -40,4 +40,4 @@ def sites_per_block(budget: int, bytes_per_site: int, device: torch.device, fixe
             f"memory_budget of {budget:,} bytes is too small: one site needs "
             f"{bytes_per_site + fixed:,}"
         )
-    return min(size, 8) if device.type == "cpu" else size
+    return min(size, 2) if device.type == "cpu" else size

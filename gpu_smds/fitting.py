@@ -197,7 +197,7 @@ def fit_rows(states: CentredStates, rows: Rows, n_rows: int, Y: Tensor, solver: 
     return RowsFit(Wt, states.mean + shift, scale, undetermined, constant)
 
 
-def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> Tensor | None:
+def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> list[Tensor] | None:
     """What all folds share: per test part the scatter, or the Gram matrix of all rows.
 
     None where folds share nothing: no ridge, training z-scores in the dual form (they change
@@ -208,14 +208,14 @@ def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> Tensor | None:
     if primal(min(fold.n_train for fold in folds.folds), x.shape[2]):
         if not folds.partition:
             return None
-        return torch.stack([x[:, f.test].mT @ x[:, f.test] for f in folds.folds])
+        return [x[:, f.test].mT @ x[:, f.test] for f in folds.folds]
     if solver.standardize == "train":
         return None
-    return x @ x.mT
+    return [x @ x.mT]
 
 
 def _fit_fold(
-    states: CentredStates, plan: Plan, f: int, M: Tensor, shift: Tensor, gram: Tensor | None
+    states: CentredStates, plan: Plan, f: int, M: Tensor, shift: Tensor, gram: list[Tensor] | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Projections ``(b, n_test, K)`` of fold f, one per alpha.
 
@@ -266,7 +266,7 @@ def _fit_fold(
             T = scaled_train()
             K = T @ T.mT
         else:
-            K = _sub_block(gram, fold.train, fold.train)
+            K = _sub_block(gram[0], fold.train, fold.train)
             K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), True)
 
     for alpha in solver.alphas:
@@ -274,17 +274,17 @@ def _fit_fold(
             yield project(ridge_svd(scaled_train(), Y, 0.0)), determined
             continue
         if C is not None:
-            Wt, failed = ridge_primal(C.clone(), M, alpha)
+            Wt, failed = ridge_primal(C, M, alpha)
             Z = project(Wt)
         else:
             assert K is not None
-            A, failed = ridge_dual(K.clone(), Y, alpha)
+            A, failed = ridge_dual(K, Y, alpha)
             A = A - A.mean(1, keepdim=True)
             if T is not None:
                 Z = project(T.mT @ A)
             else:
                 assert gram is not None
-                Z = _sub_block(gram, fold.test, fold.train) @ A
+                Z = _sub_block(gram[0], fold.test, fold.train) @ A
         if bool(failed.any()):
             # Beyond what Cholesky can factor in double precision: the SVD still can.
             Wt = torch.zeros_like(M)
@@ -293,17 +293,17 @@ def _fit_fold(
         yield Z, determined
 
 
-def _train_scatter(parts: Tensor, f: int, shift: Tensor, n_train: int) -> Tensor:
-    """Scatter ``(b, d, d)`` of the centred training rows from the test parts' ``(F, b, d, d)``.
+def _train_scatter(parts: list[Tensor], f: int, shift: Tensor, n_train: int) -> Tensor:
+    """Scatter ``(b, d, d)`` of the centred training rows from the test parts' ``(b, d, d)``.
 
     It is the *sum* of the others' parts: subtracting the held-out part from the total would
     lose digits whenever the outlier is the part held out.
     """
     others = [g for g in range(len(parts)) if g != f]
-    C = parts[others[0]].clone()
+    C = parts[others[0]].baddbmm(shift[:, :, None], shift[:, None, :], alpha=-n_train)
     for g in others[1:]:
         C += parts[g]
-    return C.baddbmm_(shift[:, :, None], shift[:, None, :], alpha=-n_train)
+    return C
 
 
 def _sub_block(K: Tensor, rows: Rows, columns: Rows) -> Tensor:

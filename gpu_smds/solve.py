@@ -19,7 +19,7 @@ def ridge_primal(C: Tensor, M: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     C
-        Scatter XᵀX of the centred training states ``(*batch, d, d)``; overwritten.
+        Scatter XᵀX of the centred training states ``(*batch, d, d)``.
     M
         XᵀY ``(*batch, d, k)``.
     alpha
@@ -32,22 +32,25 @@ def ridge_primal(C: Tensor, M: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     failed : Tensor
         ``(*batch,)`` bool, where C + αI is not positive definite in floating point.
     """
-    C.diagonal(dim1=-2, dim2=-1).add_(alpha)
-    return _cholesky_solve(C, M)
+    return _regularised_solve(C, M, alpha)
 
 
 def ridge_dual(K: Tensor, Y: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Solve (K + αI) A = Y; the map is ``Wt = XᵀA``. Arguments as :func:`ridge_primal`.
 
-    ``K`` is the Gram matrix XXᵀ ``(*batch, n, n)`` of the centred training states, overwritten;
+    ``K`` is the Gram matrix XXᵀ ``(*batch, n, n)`` of the centred training states,
     ``Y`` the centred embedding ``(n, k)``.
     """
-    K.diagonal(dim1=-2, dim2=-1).add_(alpha)
-    return _cholesky_solve(K, Y.expand(*K.shape[:-2], *Y.shape[-2:]))
+    return _regularised_solve(K, Y.expand(*K.shape[:-2], *Y.shape[-2:]), alpha)
 
 
-def _cholesky_solve(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+def _regularised_solve(A: Tensor, B: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    # The diagonal is changed and put back rather than the matrix copied: it serves more alphas.
+    diagonal = A.diagonal(dim1=-2, dim2=-1)
+    original = diagonal.clone()
+    diagonal += alpha
     factor, info = torch.linalg.cholesky_ex(A)
+    diagonal.copy_(original)
     half = torch.linalg.solve_triangular(factor, B, upper=False)
     return torch.linalg.solve_triangular(factor.mT, half, upper=True), info != 0
 

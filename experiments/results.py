@@ -1,0 +1,102 @@
+"""Result files of a run: one safetensors and one CSV file per experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from experiments import protocol, tables
+from experiments.protocol import Setting
+from extract import ExtractError
+from gpu_smds import ScoreMap
+
+#: Experiment → (number in the study, question, computation).
+EXPERIMENTS: dict[str, tuple[int, str, Callable[..., ScoreMap]]] = {
+    "independent": (1, "is there a circle at each site?", protocol.independent),
+    "similarity": (2, "is it the same subspace at every position?", protocol.similarity),
+    "reuse": (3, "does the source's map decode the other positions?", protocol.reuse),
+    "rigid": (4, "is it a rigid circle?", protocol.rigid),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the positions are called, and which are landmarks."""
+
+    words: tuple[str, ...]
+    tokens: tuple[str, ...]
+    landmarks: dict[str, int]
+
+
+def result_path(folder: Path, experiment: str) -> Path:
+    """Where an experiment's scores are."""
+    return folder / "results" / f"{experiment}.safetensors"
+
+
+def load_result(folder: Path, experiment: str, identity: str) -> ScoreMap | None:
+    """Read an experiment's scores where they are of this run; None where there are none.
+
+    Raises
+    ------
+    ExtractError
+        The file is damaged.
+    """
+    path = result_path(folder, experiment)
+    if not path.exists():
+        return None
+    try:
+        scores = ScoreMap.load(path)
+    except ValueError as error:
+        raise ExtractError(f"{error}: delete it, or use --force") from error
+    return scores if scores.metadata.get("identity") == identity else None
+
+
+def compute_result(
+    experiment: str,
+    setting: Setting,
+    columns: Columns,
+    identity: str,
+    progress: Callable[[int, int], None],
+) -> ScoreMap:
+    """Run an experiment and note what it was run on."""
+    started = perf_counter()
+    scores = EXPERIMENTS[experiment][2](setting, progress=progress)
+    metadata: dict[str, Any] = {
+        "experiment": experiment,
+        "identity": identity,
+        "seconds": perf_counter() - started,
+        "layers": list(setting.layers),
+        "n_states": setting.n_states,
+        "words": list(columns.words),
+        "tokens": list(columns.tokens),
+        "landmarks": columns.landmarks,
+        "curve_layers": list(protocol.curve_layers(setting)),
+        "similarity_layer": protocol.similarity_layer(setting),
+        "protocol": "study",
+    }
+    return replace(scores, metadata=metadata)
+
+
+def save_result(folder: Path, experiment: str, scores: ScoreMap) -> None:
+    """Write the CSV file for people, then the scores, whose presence says that both are there."""
+    facts = scores.metadata
+    path = result_path(folder, experiment)
+    table = path.with_suffix(".csv")
+    if experiment == "similarity":
+        tables.write_similarity(
+            table, scores, facts["similarity_layer"], facts["words"], facts["tokens"]
+        )
+    else:
+        tables.write_scores(table, scores, facts["layers"], facts["words"], facts["tokens"])
+    scores.save(path)
+
+
+def best_layer(scores: ScoreMap, position: int) -> int:
+    """Index along the layer axis of the highest mean score at a position; -1 where none is."""
+    column = scores.mean[:, position]
+    return -1 if np.isnan(column).all() else int(np.nanargmax(column))

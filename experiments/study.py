@@ -1,0 +1,133 @@
+"""The commands: what is done for every model, and what is shown at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from experiments import summary
+from experiments.console import Screen
+from experiments.draw import draw_comparison, draw_run
+from experiments.manifest import check_identity, read_manifest
+from experiments.options import Options
+from experiments.results import EXPERIMENTS, load_result
+from experiments.run import Run, columns_of, free_memory, run_folder
+from experiments.tables import write_text
+from extract import UsageError
+from extract.states import write_json
+from gpu_smds import ScoreMap
+
+
+def execute(command: str, options: Options, screen: Screen) -> None:
+    """Run a command for every model, one after another.
+
+    ``command`` is "extract", "figures", "all" or the name of an experiment.
+    """
+    folders = [run_folder(model, options) for model in options.models]
+    if len(set(folders)) < len(folders):
+        raise UsageError("the same model is named twice")
+    # All models are checked before the first is loaded.
+    runs = [
+        Run.prepare(model, options, folder, screen)
+        for model, folder in zip(options.models, folders, strict=True)
+    ]
+    if options.dry_run:
+        for run in runs:
+            for line in run.plan():
+                screen.console.print(line, markup=False, soft_wrap=True)
+        return
+    finished = []
+    for run in runs:
+        results = figures_again(run) if command == "figures" else _one(command, run)
+        finished.append((run, results))
+        free_memory()
+    if command in ("all", "figures") and len(runs) > 1:
+        path = folders[0].parent / "comparison.png"
+        draw_comparison(path, [(run.source.name, results) for run, results in finished])
+        screen.note(f"models side by side: {path}")
+
+
+def _one(command: str, run: Run) -> dict[str, ScoreMap]:
+    states, columns = run.states()
+    if command == "extract":
+        n, layers, positions, d = states.shape
+        run.screen.note(
+            f"{run.folder}: {n} sentences × {layers} layers × {positions} positions × {d} features"
+        )
+        return {}
+    names = list(EXPERIMENTS) if command == "all" else [command]
+    results = {name: run.experiment(name, states, columns) for name in names}
+    files = draw_run(run, results, run.setting(states, columns) if command == "all" else None)
+    _report(run, results, files)
+    return results
+
+
+def figures_again(run: Run) -> dict[str, ScoreMap]:
+    """Draw the figures of the results that a folder holds."""
+    manifest = read_manifest(run.folder)
+    if manifest is None:
+        raise UsageError(f"{run.folder} holds no run: start with gpu-smds all")
+    check_identity(run.folder, manifest["identity"], run.identity)
+    found = {name: load_result(run.folder, name, run.identity_hash) for name in EXPERIMENTS}
+    results = {name: scores for name, scores in found.items() if scores is not None}
+    if not results:
+        raise UsageError(f"{run.folder} holds no results yet: start with gpu-smds all")
+    setting = None
+    if manifest.get("extracted"):
+        run.manifest = manifest
+        states, _ = run.states()
+        setting = run.setting(states, columns_of(manifest))
+    _report(run, results, draw_run(run, results, setting))
+    return results
+
+
+def _report(run: Run, results: dict[str, ScoreMap], files: list[Path]) -> None:
+    """Print and keep the table, the verdicts and where the files are."""
+    facts: dict[str, Any] = {"model": run.source.name, **summary.as_json(results)}
+    if len(results) == len(EXPERIMENTS):
+        write_json(run.folder / "results" / "summary.json", facts)
+        write_text(run.folder / "results" / "summary.txt", summary_text(results))
+    console = run.screen.console
+    words = next(iter(results.values())).metadata["words"]
+    landmarks = next(iter(results.values())).metadata["landmarks"]
+    table = Table(title=f"{run.source.name}: {len(run.prompts)} sentences, study protocol")
+    table.add_column("experiment")
+    for role in ("source", "distractor", "destination"):
+        if role in landmarks:
+            table.add_column(words[landmarks[role]], justify="right")
+    table.add_column("best layer", justify="right")
+    table.add_column("time", justify="right")
+    table.add_column("undefined sites", justify="right")
+    for row in summary.rows(results):
+        cells = [f"{EXPERIMENTS[row.experiment][0]} {row.experiment}"]
+        for role in ("source", "distractor", "destination"):
+            if role in landmarks:
+                value = row.scores[role]
+                cells.append("–" if value is None else f"{value:.3f}")
+        cells.append("–" if row.layer is None else str(row.layer))
+        cells.append(f"{row.seconds:.1f} s")
+        cells.append(", ".join(f"{n} {name}" for name, n in row.undefined.items()) or "0")
+        table.add_row(*cells)
+    console.print(table)
+    if "similarity" in results:
+        run.screen.note(
+            "similarity: cosine with the source's map, at its own layer; the other scores are at "
+            "the best layer of the source"
+        )
+    for verdict in summary.verdicts(results):
+        console.print(_verdict_text(verdict), markup=False, soft_wrap=True)
+    run.screen.note(f"results  {run.folder / 'results'}")
+    for file in files:
+        run.screen.note(f"figure   {file}")
+
+
+def summary_text(results: dict[str, ScoreMap]) -> str:
+    """The verdicts as plain text."""
+    return "".join(f"{_verdict_text(verdict)}\n" for verdict in summary.verdicts(results))
+
+
+def _verdict_text(verdict: summary.Verdict) -> str:
+    outcome = {True: "supported", False: "not supported", None: "undecided"}[verdict.supported]
+    return f"{verdict.name} {outcome} – {verdict.claim}. {verdict.numbers}."

@@ -1,0 +1,77 @@
+"""Results as tables for people: one CSV row per site."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gpu_smds import ScoreMap, Status
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its target and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_scores(
+    path: Path,
+    scores: ScoreMap,
+    layers: Sequence[int],
+    words: Sequence[str],
+    tokens: Sequence[str],
+) -> None:
+    """``layer,position,word,token,score,std,status``; an undefined score is an empty cell.
+
+    ``std`` is over folds, empty where there is only one.
+    """
+    mean, std, status = scores.mean, scores.std, scores.worst_status
+    one_fold = scores.scores.shape[scores.dims.index("fold")] == 1
+    rows = (
+        (layer, p, words[p], tokens[p], mean[i, p], np.nan if one_fold else std[i, p], status[i, p])
+        for i, layer in enumerate(layers)
+        for p in range(mean.shape[1])
+    )
+    _write(path, ("layer", "position", "word", "token", "score", "std", "status"), rows)
+
+
+def write_similarity(
+    path: Path, scores: ScoreMap, layer: int, words: Sequence[str], tokens: Sequence[str]
+) -> None:
+    """One row per pair of positions; ``score`` is the absolute cosine."""
+    value, status = scores.mean[0], scores.worst_status[0]
+    header = (
+        *("layer", "position_a", "word_a", "token_a", "position_b", "word_b", "token_b"),
+        *("score", "status"),
+    )
+    rows = (
+        (layer, a, words[a], tokens[a], b, words[b], tokens[b], value[a, b], status[a, b])
+        for a in range(len(words))
+        for b in range(len(words))
+    )
+    _write(path, header, rows)
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for *cells, status in rows:
+        writer.writerow([*(_cell(cell) for cell in cells), Status(int(str(status))).name.lower()])
+    write_text(path, text.getvalue())
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float | np.floating):
+        return f"{value:.10g}" if np.isfinite(value) else ""
+    return value

@@ -1,0 +1,34 @@
+"""extract: a language model's hidden states, aligned by word, as safetensors."""
+
+from typing import TYPE_CHECKING, Any
+
+from extract.alignment import Positions, Tokens, align, tokenize
+from extract.errors import ExtractError, UsageError
+from extract.own_prompts import read_prompts
+from extract.prompts import Prompts, month_starts, study_prompts
+
+if TYPE_CHECKING:
+    from extract.states import HiddenStates
+
+__all__ = [
+    "ExtractError",
+    "HiddenStates",
+    "Positions",
+    "Prompts",
+    "Tokens",
+    "UsageError",
+    "align",
+    "month_starts",
+    "read_prompts",
+    "study_prompts",
+    "tokenize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The only part that needs torch, which takes seconds to import.
+    if name == "HiddenStates":
+        from extract.states import HiddenStates
+
+        return HiddenStates
+    raise AttributeError(f"module 'extract' has no attribute {name!r}")

@@ -1,0 +1,297 @@
+"""Which token of each sentence goes into which column.
+
+By word: every column is the same word, or the last token of the same slot, in every sentence.
+Raw: column i is token i, as the study had it, which mixes words where tokenizers split numbers
+or names into several tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from extract.errors import ExtractError, UsageError
+from extract.prompts import Prompts
+
+#: The study's landmarks: where the date is read, where it is needed, and an unrelated word.
+SOURCE, DESTINATION, DISTRACTOR = "Month", "birthday", "volleyball"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids and character offsets of every sentence.
+
+    ``offsets[i]`` is ``(length, 2)``; special tokens have empty spans. ``texts`` are the readable
+    tokens of the first sentence.
+    """
+
+    ids: list[list[int]]
+    offsets: list[np.ndarray]
+    special: list[np.ndarray]
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Columns of the states array.
+
+    Attributes
+    ----------
+    mode
+        "word" or "raw".
+    words
+        Per column the word or slot; with raw positions the first sentence's token.
+    tokens
+        Per column the first sentence's token.
+    columns
+        ``(n, T)`` token index of every column in every sentence.
+    landmarks
+        Columns of "source", "destination" and "distractor", as far as they exist.
+    report
+        What the alignment found, as lines for people.
+    """
+
+    mode: str
+    words: tuple[str, ...]
+    tokens: tuple[str, ...]
+    columns: np.ndarray
+    landmarks: dict[str, int]
+    report: tuple[str, ...]
+    source_columns: dict[int, int]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able description of the columns."""
+        return {
+            "mode": self.mode,
+            "words": list(self.words),
+            "tokens": list(self.tokens),
+            "landmarks": self.landmarks,
+            "report": list(self.report),
+            "source_columns": {str(k): v for k, v in self.source_columns.items()},
+        }
+
+
+def tokenize(prompts: Prompts, tokenizer: Any) -> Tokens:
+    """Tokenize all sentences with character offsets.
+
+    Raises
+    ------
+    ExtractError
+        The tokenizer gives no offsets, or a sentence has no tokens.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ExtractError(
+            "this tokenizer gives no character offsets; a fast tokenizer (tokenizer.json) is needed"
+        )
+    encoded = tokenizer(
+        list(prompts.texts), return_offsets_mapping=True, return_special_tokens_mask=True
+    )
+    ids = [list(map(int, row)) for row in encoded["input_ids"]]
+    for i, row in enumerate(ids):
+        if not row:
+            raise ExtractError(f"sentence {i + 1} has no tokens: {prompts.texts[i]!r}")
+    offsets = [np.array(row, dtype=np.int64).reshape(-1, 2) for row in encoded["offset_mapping"]]
+    special = [np.array(row, dtype=bool) for row in encoded["special_tokens_mask"]]
+    texts = [
+        tokenizer.convert_ids_to_tokens(token)
+        if is_special
+        else (prompts.texts[0][a:b].strip() or tokenizer.decode([token]).strip() or "␣")
+        for token, (a, b), is_special in zip(ids[0], offsets[0].tolist(), special[0], strict=True)
+    ]
+    return Tokens(ids, offsets, special, texts)
+
+
+def align(
+    prompts: Prompts,
+    tokens: Tokens,
+    mode: str = "word",
+    source: str = SOURCE,
+    destination: str = DESTINATION,
+    distractor: str = DISTRACTOR,
+) -> Positions:
+    """Choose the columns and find the landmarks.
+
+    Raises
+    ------
+    ExtractError
+        A sentence cannot be aligned; the message names it.
+    UsageError
+        Unknown mode, or a landmark that no word has.
+    """
+    if mode == "word":
+        return _align_words(prompts, tokens, source, destination, distractor)
+    if mode == "raw":
+        return _raw(prompts, tokens, source, destination, distractor)
+    raise UsageError(f"positions must be word or raw, got {mode!r}")
+
+
+def _align_words(
+    prompts: Prompts, tokens: Tokens, source: str, destination: str, distractor: str
+) -> Positions:
+    ends = word_tokens(prompts, tokens)
+    counts = np.array([[len(unit) for unit in sentence] for sentence in ends])
+    words: list[str] = []
+    columns: list[np.ndarray] = []
+    if all(special[0] for special in tokens.special):
+        words.append(tokens.texts[0])
+        columns.append(np.zeros(len(tokens), dtype=np.int64))
+    first: dict[str, int] = {}  # word → last column of its first occurrence
+    for j, name in enumerate(prompts.units):
+        last = np.array([sentence[j][-1] for sentence in ends])
+        if not prompts.is_slot[j] and (counts[:, j] == counts[0, j]).all():
+            chosen = [np.array([s[j][t] for s in ends]) for t in range(counts[0, j])]
+        else:
+            chosen = [last]
+        for column in chosen:
+            # Two words can end in one token; that is one column.
+            if not columns or not np.array_equal(column, columns[-1]):
+                words.append(name)
+                columns.append(column)
+        first.setdefault(name, len(columns) - 1)
+    stacked = np.stack(columns, axis=1)
+    landmarks = _landmarks(first, _slots(prompts), source, destination, distractor)
+    return Positions(
+        "word",
+        tuple(words),
+        tuple(tokens.texts[t] for t in stacked[0]),
+        stacked,
+        landmarks,
+        tuple(_lengths(tokens) + _varying(prompts, counts)),
+        {},
+    )
+
+
+def word_tokens(prompts: Prompts, tokens: Tokens) -> list[list[list[int]]]:
+    """Tokens of every word of every sentence.
+
+    A token belongs to the word that holds its last visible character; the token that covers a
+    word's last character always belongs to it, so that a word swallowed by a longer token still
+    has one.
+    """
+    result = []
+    for i, (offsets, special) in enumerate(zip(tokens.offsets, tokens.special, strict=True)):
+        text, spans = prompts.texts[i], prompts.spans[i]
+        owner = np.full(len(text), -1)
+        for j, (start, end) in enumerate(spans.tolist()):
+            owner[start:end] = j
+        members: list[list[int]] = [[] for _ in range(len(spans))]
+        covering = np.full(len(text), -1)
+        for t, (start, end) in enumerate(offsets.tolist()):
+            if special[t] or end <= start:
+                continue
+            covering[start:end] = t
+            inside = owner[start:end]
+            inside = inside[inside >= 0]
+            if len(inside):
+                members[int(inside[-1])].append(t)
+        for j, (_, end) in enumerate(spans.tolist()):
+            last = int(covering[end - 1])
+            if last < 0:
+                raise ExtractError(
+                    f"sentence {i + 1} cannot be aligned: no token covers the end of the word "
+                    f"{text[spans[j, 0] : end]!r} in {text!r}"
+                )
+            # A character of several tokens (an emoji, say) belongs to the last of them.
+            if last not in members[j]:
+                members[j].append(last)
+        result.append(members)
+    return result
+
+
+def _landmarks(
+    first: dict[str, int], slots: list[str], source: str, destination: str, distractor: str
+) -> dict[str, int]:
+    """Columns of the landmarks; sentences without the study's words get substitutes.
+
+    ``first`` maps every name, in the order of the sentence, to the column of its first occurrence.
+    """
+    names = [name for name in first if any(c.isalnum() for c in name)]
+    wanted: dict[str, tuple[str, str, list[str]]] = {
+        "source": (source, SOURCE, slots[:1]),
+        "destination": (destination, DESTINATION, names[-1:]),
+        "distractor": (distractor, DISTRACTOR, []),
+    }
+    found: dict[str, int] = {}
+    for role, (name, default, substitute) in wanted.items():
+        if name not in first and name != default:
+            raise UsageError(f"no word {name!r} for the {role}; there are: {', '.join(names)}")
+        for candidate in [name, *substitute]:
+            if candidate in first:
+                found.setdefault(role, first[candidate])
+    if "source" not in found:
+        raise UsageError(f"name the source with --source; the words are: {', '.join(names)}")
+    return found
+
+
+def _raw(
+    prompts: Prompts, tokens: Tokens, source: str, destination: str, distractor: str
+) -> Positions:
+    n, width = len(tokens), max(len(row) for row in tokens.ids)
+    columns = np.broadcast_to(np.arange(width), (n, width)).copy()
+    texts = [*tokens.texts, *["<pad>"] * (width - len(tokens.texts))]
+    report = _lengths(tokens)
+    source_columns: dict[int, int] = {}
+    if prompts.units:
+        lasts = [_first_columns(prompts, sentence) for sentence in word_tokens(prompts, tokens)]
+        first = lasts[0]
+    else:
+        first = {text: column for column, text in reversed(list(enumerate(tokens.texts)))}
+        first = dict(sorted(first.items(), key=lambda item: item[1]))
+        lasts = []
+    landmarks = _landmarks(first, _slots(prompts), source, destination, distractor)
+    if lasts:
+        name = next(name for name, column in first.items() if column == landmarks["source"])
+        counts = Counter(last[name] for last in lasts)
+        source_columns = dict(sorted(counts.items()))
+        listed = ", ".join(f"{column} ({count})" for column, count in source_columns.items())
+        shifted = 1 - counts[landmarks["source"]] / n
+        report.append(
+            f"raw positions mix words: in {shifted:.0%} of the sentences {name} is not at column "
+            f"{landmarks['source']}, where the first sentence has it; it stands at columns "
+            f"{listed}, most often at {counts.most_common(1)[0][0]}"
+        )
+    return Positions(
+        "raw", tuple(texts), tuple(texts), columns, landmarks, tuple(report), source_columns
+    )
+
+
+def _slots(prompts: Prompts) -> list[str]:
+    return [n for n, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
+
+
+def _first_columns(prompts: Prompts, members: list[list[int]]) -> dict[str, int]:
+    """Last token of the first occurrence of every word of one sentence."""
+    first: dict[str, int] = {}
+    for name, tokens in zip(prompts.units, members, strict=True):
+        first.setdefault(name, tokens[-1])
+    return first
+
+
+def _lengths(tokens: Tokens) -> list[str]:
+    lengths = Counter(len(row) for row in tokens.ids)
+    usual, count = lengths.most_common(1)[0]
+    if len(lengths) == 1:
+        return [f"all {len(tokens)} sentences have {usual} tokens"]
+    return [
+        f"{len(tokens) - count} of {len(tokens)} sentences differ in length from the commonest, "
+        f"{usual} tokens (lengths {min(lengths)} to {max(lengths)})"
+    ]
+
+
+def _varying(prompts: Prompts, counts: np.ndarray) -> list[str]:
+    """Which slots have how many tokens, where that varies."""
+    lines: dict[str, None] = {}
+    for j, name in enumerate(prompts.units):
+        found = sorted(set(counts[:, j].tolist()))
+        if len(found) > 1:
+            lines[f"{name} has {' or '.join(map(str, found))} tokens"] = None
+    return list(lines)
