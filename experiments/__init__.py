@@ -1,0 +1,1 @@
+"""experiments: the study – its four experiments, figures and command line."""

@@ -80,7 +80,7 @@ def independent(setting: Setting, progress: Progress = False) -> ScoreMap:
 
 
 def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
-    """Exp 2, is it the same subspace at every position?
+    """Exp 2: is it the same subspace at every position?
 
     At one layer, maps fitted on z-scored states of all samples; the result holds the absolute
     cosine of every pair of flattened maps, axes ``(fold, layer, position, position)`` of lengths
@@ -101,7 +101,7 @@ def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
 
 
 def reuse(setting: Setting, progress: Progress = False) -> ScoreMap:
-    """Exp 3, does the source's map decode the other positions?
+    """Exp 3: does the source's map decode the other positions?
 
     Per layer one map, fitted on the z-scored source states of all samples and scored on every
     position's own z-scored states of the same samples, clipped to [0, 1].

@@ -123,9 +123,9 @@ def _rotated(similarity: ScoreMap, reuse: ScoreMap) -> Verdict | None:
     scores = reuse.mean[reuse.metadata["layers"].index(layer)]
     best = best_layer(reuse, destination)
     text = (
-        f"at layer {layer} the cosine {words[source]}–{words[destination]} is {cosine:.3f}, and the "
-        f"map of {words[source]} scores {scores[source]:.2f} there and {scores[destination]:.2f} at "
-        f"{words[destination]}"
+        f"at layer {layer} the cosine {words[source]}–{words[destination]} is {cosine:.3f}, and "
+        f"the map of {words[source]} scores {scores[source]:.2f} there and "
+        f"{scores[destination]:.2f} at {words[destination]}"
     )
     if best >= 0:
         text += (

@@ -104,6 +104,9 @@ def extract_states(
         "positions": json.dumps(positions.facts(), ensure_ascii=False),
         "final_norm": "post",
     }
+    # Padding is masked, so any token will do where the tokenizer's own is not in the model.
+    if pad_token_id >= model.get_input_embeddings().weight.shape[0]:
+        pad_token_id = 0
     writer = StatesWriter(folder, layers, shape, _state_dtype(model), facts)
     # Raw columns reach into the padding, which is then as wide for every sentence.
     width = longest if positions.mode == "raw" else None

