@@ -64,6 +64,8 @@ class CentredStates:
         shift
             ``(b, d)`` mean of the centred rows.
         """
+        if n_rows < 2:
+            return torch.zeros_like(self.non_finite)
         total = energy[:, rows].sum(1)
         variation = total - n_rows * shift.square().sum(1)
         square = total + n_rows * (self.mean * (2 * shift + self.mean)).sum(1)
