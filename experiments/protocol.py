@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ FOLDS = 3
 FOLD_SEED = 42
 #: Every training part of Exp 1 and 4 and every test part must hold at least two sentences.
 MIN_SENTENCES = 2 * FOLDS
+
+_DIMS = ("fold", "layer", "position")
 
 Progress = Callable[[int, int], None] | bool
 
@@ -69,7 +71,7 @@ def similarity_layer(setting: Setting) -> int:
 
 def independent(setting: Setting, progress: Progress = False) -> ScoreMap:
     """Exp 1, is there a circle at each site? Ridge, 3-fold, on the states as they are."""
-    return score_map(
+    scores = score_map(
         setting.states,
         setting.labels,
         manifold=setting.manifold,
@@ -77,6 +79,7 @@ def independent(setting: Setting, progress: Progress = False) -> ScoreMap:
         device=setting.device,
         progress=progress,
     )
+    return replace(scores, dims=_DIMS)
 
 
 def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
@@ -217,4 +220,4 @@ def _nearest(layers: tuple[int, ...], wanted: int) -> int:
 
 
 def _clipped(scores: np.ndarray, status: np.ndarray) -> ScoreMap:
-    return ScoreMap(np.clip(scores, 0, 1), status, ("fold", "layer", "position"))
+    return ScoreMap(np.clip(scores, 0, 1), status, _DIMS)
