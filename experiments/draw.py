@@ -11,9 +11,8 @@ from safetensors.numpy import save_file
 
 from experiments import protocol
 from experiments.figures import (
-    Axes2D,
     CirclePanel,
-    ModelScores,
+    Model,
     draw_circle,
     draw_independent,
     draw_map,
@@ -43,34 +42,49 @@ _CAPTIONS = {
 }
 
 
-def axes_of(scores: ScoreMap) -> Axes2D:
-    """Names of layers and positions of a result."""
+def sites_of(scores: ScoreMap) -> dict[str, Any]:
+    """Scores of a result with the names of their layers and positions, as a map is drawn."""
     facts = scores.metadata
-    return Axes2D(facts["layers"], facts["words"], facts["tokens"], facts["landmarks"])
+    return {
+        "ok": np.isfinite(scores.mean),
+        **{name: facts[name] for name in ("layers", "words", "tokens", "landmarks")},
+    }
 
 
 def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list[Path]:
     """Draw the figure of every experiment at hand; returns the files."""
     files = []
     for name, scores in results.items():
-        path, sites = folder / f"{name}.png", axes_of(scores)
-        source = sites.name("source")
+        path, facts, sites = folder / f"{name}.png", scores.metadata, sites_of(scores)
+        source = facts["words"][facts["landmarks"]["source"]]
         caption = _CAPTIONS[name]
         if name == "independent":
-            title = f"{model}: is there a circle? (Exp 1, independent)"
             draw_independent(
-                path, scores.mean, sites, scores.metadata["curve_layers"], title, caption
+                path,
+                scores.mean,
+                status_ok=sites.pop("ok"),
+                **sites,
+                curve_layers=facts["curve_layers"],
+                title=f"{model}: is there a circle? (Exp 1, independent)",
+                caption=caption,
             )
         elif name == "similarity":
-            layer = scores.metadata["similarity_layer"]
-            title = f"{model}: is it the same subspace? (Exp 2, similarity, layer {layer})"
-            draw_similarity(path, scores.mean[0], sites, title, caption)
+            draw_similarity(
+                path,
+                scores.mean[0],
+                facts["words"],
+                facts["tokens"],
+                facts["landmarks"],
+                facts["similarity_layer"],
+                title=f"{model}: is it the same subspace? (Exp 2, similarity)",
+                caption=caption,
+            )
         elif name == "reuse":
             title = f"{model}: does the map of {source} decode the rest? (Exp 3, reuse)"
-            draw_map(path, scores.mean, sites, title, caption=caption)
+            draw_map(path, scores.mean, **sites, title=title, caption=caption)
         else:
             title = f"{model}: is it a rigid circle? (Exp 4, rigid)"
-            draw_map(path, scores.mean, sites, title, cmap="Reds", caption=caption)
+            draw_map(path, scores.mean, **sites, cmap="Reds", title=title, caption=caption)
         files.append(path)
     return files
 
@@ -89,7 +103,7 @@ def draw_projections(
     kept = folder.parent / "results" / "circle.safetensors"
     arrays = {}
     panels = []
-    sites = axes_of(scores)
+    words = scores.metadata["words"]
     for role in ("source", "distractor", "destination"):
         if role not in landmarks or not np.isfinite(scores.mean[best, landmarks[role]]):
             continue
@@ -97,7 +111,7 @@ def draw_projections(
         low, high = found.labels.min(), found.labels.max()
         turns = (found.labels - low) / (high - low)
         arrays[role] = found.points
-        panels.append(CirclePanel(sites.name(role), found.points, turns, found.score))
+        panels.append(CirclePanel(words[landmarks[role]], found.points, None, turns, found.score))
     arrays["labels"] = np.asarray(setting.labels)
     save_file(arrays, kept)
     path = folder / "circle.png"
@@ -105,29 +119,43 @@ def draw_projections(
         path,
         panels,
         _ticks(setting.labels, study_labels),
-        f"{model}: the circle at layer {scores.metadata['layers'][best]}",
-        "Every sentence projected by a map that was fitted without it (3 folds).",
+        title=f"{model}: the circle at layer {scores.metadata['layers'][best]}",
+        caption=(
+            "Every sentence projected by a map that was fitted without it (3 folds). Panels are "
+            "turned, mirrored and scaled as a whole, the smallest label at the top. Grey: the "
+            "ideal circle."
+        ),
     )
     return [path]
 
 
 def draw_comparison(path: Path, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
     """Exp 1 of several models side by side."""
-    shown = [
-        ModelScores(name, results["independent"].mean, axes_of(results["independent"]))
-        for name, results in models
-        if "independent" in results
-    ]
-    draw_models(path, shown, "Is there a circle? (Exp 1)", _CAPTIONS["independent"])
+    shown = []
+    for name, results in models:
+        if "independent" in results:
+            scores = results["independent"]
+            facts = scores.metadata
+            shown.append(
+                Model(
+                    name=name,
+                    mean=scores.mean,
+                    ok=np.isfinite(scores.mean),
+                    layers=facts["layers"],
+                    words=facts["words"],
+                    landmarks=facts["landmarks"],
+                )
+            )
+    draw_models(path, shown, title="Is there a circle? (Exp 1)", caption=_CAPTIONS["independent"])
 
 
-def _ticks(labels: np.ndarray, study_labels: bool) -> list[tuple[float, str]]:
+def _ticks(labels: np.ndarray, study_labels: bool) -> list[tuple[str, float]]:
     """Names around the circle, on the scale of the min-max-normalised labels."""
     low, high = float(labels.min()), float(labels.max())
     if study_labels:
         starts = [(start - low) / (high - low) for start in month_starts()]
-        return [(s, name[:3]) for s, name in zip(starts, MONTHS, strict=True)]
-    return [(share, f"{low + share * (high - low):.3g}") for share in (0, 0.25, 0.5, 0.75)]
+        return [(name[:3], s) for s, name in zip(starts, MONTHS, strict=True)]
+    return [(f"{low + share * (high - low):.3g}", share) for share in (0, 0.25, 0.5, 0.75)]
 
 
 def draw_run(run: Any, results: dict[str, ScoreMap], setting: Setting | None) -> list[Path]:

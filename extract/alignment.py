@@ -46,7 +46,7 @@ class Positions:
     mode
         "word" or "raw".
     words
-        Per column the word or slot; with raw positions the first sentence's token.
+        Per column the word or slot; with raw positions that of the first sentence.
     tokens
         Per column the first sentence's token.
     columns
@@ -237,12 +237,17 @@ def _raw(
 ) -> Positions:
     n, width = len(tokens), max(len(row) for row in tokens.ids)
     columns = np.broadcast_to(np.arange(width), (n, width)).copy()
-    texts = [*tokens.texts, *["<pad>"] * (width - len(tokens.texts))]
+    padding = ["<pad>"] * (width - len(tokens.texts))
+    words = [*tokens.texts, *padding]
     report = _lengths(tokens)
     source_columns: dict[int, int] = {}
     if prompts.units:
-        lasts = [_first_columns(prompts, sentence) for sentence in word_tokens(prompts, tokens)]
+        ends = word_tokens(prompts, tokens)
+        lasts = [_first_columns(prompts, sentence) for sentence in ends]
         first = lasts[0]
+        for name, members in zip(prompts.units, ends[0], strict=True):
+            for token in members:
+                words[token] = name
     else:
         first = {text: column for column, text in reversed(list(enumerate(tokens.texts)))}
         first = dict(sorted(first.items(), key=lambda item: item[1]))
@@ -259,9 +264,8 @@ def _raw(
             f"{landmarks['source']}, where the first sentence has it; it stands at columns "
             f"{listed}, most often at {counts.most_common(1)[0][0]}"
         )
-    return Positions(
-        "raw", tuple(texts), tuple(texts), columns, landmarks, tuple(report), source_columns
-    )
+    texts = (*tokens.texts, *padding)
+    return Positions("raw", tuple(words), texts, columns, landmarks, tuple(report), source_columns)
 
 
 def _slots(prompts: Prompts) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -97,17 +98,23 @@ def extract_states(
     longest = max(len(row) for row in tokens.ids)
     if limit and longest > limit:
         raise ExtractError(f"a sentence has {longest} tokens, the model takes {limit}")
-    shape = (len(tokens), len(positions), hidden_size(model.config))
-    facts = metadata | {
-        "format_version": str(FORMAT_VERSION),
-        "dtype": str(_state_dtype(model)).removeprefix("torch."),
-        "positions": json.dumps(positions.facts(), ensure_ascii=False),
-        "final_norm": "post",
-    }
     # Padding is masked, so any token will do where the tokenizer's own is not in the model.
     if pad_token_id >= model.get_input_embeddings().weight.shape[0]:
         pad_token_id = 0
-    writer = StatesWriter(folder, layers, shape, _state_dtype(model), facts)
+    # One sentence tells what the model computes in: a quantised model's weights do not.
+    try:
+        probe = _forward(model, tokens, positions, layers, 0, 1, longest, pad_token_id)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        raise (_does_not_fit() if _out_of_memory(error) else error) from error
+    dtype = functools.reduce(torch.promote_types, (states.dtype for states in probe))
+    shape = (len(tokens), len(positions), probe[0].shape[2])
+    facts = metadata | {
+        "format_version": str(FORMAT_VERSION),
+        "dtype": str(dtype).removeprefix("torch."),
+        "positions": json.dumps(positions.facts(), ensure_ascii=False),
+        "final_norm": "post",
+    }
+    writer = StatesWriter(folder, layers, shape, dtype, facts)
     # Raw columns reach into the padding, which is then as wide for every sentence.
     width = longest if positions.mode == "raw" else None
     if progress:
@@ -121,10 +128,7 @@ def extract_states(
             if not _out_of_memory(error):
                 raise
             if stop - start == 1:
-                raise ExtractError(
-                    "one sentence alone does not fit the memory: use --quantize 4bit, a smaller "
-                    "model or another --device"
-                ) from error
+                raise _does_not_fit() from error
             batch_size = (stop - start) // 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -164,10 +168,11 @@ def _forward(
     return [output.hidden_states[layer][each, columns].cpu() for layer in layers]
 
 
-def _state_dtype(model: Any) -> torch.dtype:
-    """Dtype of the residual stream: that of the embeddings, which no quantisation touches."""
-    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
-    return dtype
+def _does_not_fit() -> ExtractError:
+    return ExtractError(
+        "one sentence alone does not fit the memory: use --quantize 4bit, a smaller model or "
+        "another --device"
+    )
 
 
 def _text_config(config: Any) -> Any:

@@ -1,84 +1,179 @@
-"""Several models side by side."""
+"""Exp 1 of several models side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
-from experiments.figures.heatmap import heat
-from experiments.figures.sites import (
-    Axes2D,
-    hatch_undefined,
-    label_layers,
-    label_positions,
-    mark_landmarks,
+from experiments.figures.heatmap import checked, legend_of_map, mark, paint_map
+from experiments.figures.labels import Positions, fit_labels, positions
+from experiments.figures.style import (
+    INK,
+    MARKERS,
+    SERIES,
+    TEXT,
+    drawable,
+    dress,
+    dress_colorbar,
+    dress_curves,
+    legend_above,
+    new_figure,
+    readable_on,
+    save,
 )
-from experiments.figures.style import draw, frame
+
+ROLES = ("source", "distractor", "destination")
+PER_ROW = 3
 
 
-@dataclass(frozen=True)
-class ModelScores:
-    """One model's map of scores ``(layers, positions)``."""
+class Model(TypedDict):
+    """One model's Exp 1: a name, scores ``(L, T)`` with ``ok``, and what its axes are."""
 
     name: str
-    scores: np.ndarray
-    sites: Axes2D
+    mean: np.ndarray
+    ok: np.ndarray
+    layers: Sequence[int]
+    words: Sequence[str]
+    landmarks: dict[str, int]
 
 
 def draw_comparison(
-    path: Path, models: Sequence[ModelScores], title: str, caption: str = ""
+    path: Path | str, models: Sequence[Model], *, title: str, caption: str = ""
 ) -> None:
-    """Maps of Exp 1 beside each other with one colour scale; below, the landmarks' best scores."""
+    """Draw the maps over relative depth (0 embeddings, 1 last layer), and the best scores below.
 
-    def paint(figure: Figure) -> None:
-        widths = [len(model.sites.words) for model in models]
-        top, bottom = figure.subfigures(2, 1, height_ratios=[2.2, 1])
-        row = np.atleast_1d(top.subplots(1, len(models), width_ratios=widths))
-        for axes, model in zip(row, models, strict=True):
-            image = heat(axes, model.scores)
-            undefined = hatch_undefined(axes, ~np.isfinite(model.scores))
-            frame(axes)
-            lines = mark_landmarks(axes, model.sites)
-            label_positions(axes, model.sites)
-            label_layers(axes, model.sites.layers)
-            axes.set_title(model.name, pad=20)
-            axes.legend(
-                handles=[*lines, *undefined],
-                loc="lower left",
-                bbox_to_anchor=(0, 1),
-                ncols=2,
-                borderaxespad=0.2,
-            )
-        top.colorbar(image, ax=row, pad=0.01, fraction=0.03).set_label("score")
-        _bars(bottom, models)
+    Below are curves over the positions where all models have the same words, else bars of the
+    landmarks.
 
-    width = 2.6 * len(models) + 0.16 * sum(len(model.sites.words) for model in models)
-    draw(path, (max(width, 6.5), 7.2), paint, title, caption)
+    Raises
+    ------
+    ValueError
+        No model, or shapes that do not fit each other.
+    """
+    if not models:
+        raise ValueError("a comparison needs at least one model")
+    names = [positions(m["words"], m["words"], m["landmarks"]) for m in models]
+    maps = [checked(m["mean"], m["ok"], m["layers"], n) for m, n in zip(models, names, strict=True)]
+    rows, columns = -(-len(models) // PER_ROW), min(len(models), PER_ROW)
+    figure = new_figure(title, caption, height=3.9 + 3.3 * rows)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.05] * rows + [1])
+    tops = [figure.add_subplot(grid[i // columns, i % columns]) for i in range(len(models))]
+    for i, (ax, model, values) in enumerate(zip(tops, models, maps, strict=True)):
+        mesh = paint_map(ax, values, rows=_edges(_depth(model["layers"])))
+        ax.set_yticks(np.linspace(0, 1, 6) if i % columns == 0 else [])
+        dress(ax, ylabel="relative depth" if i % columns == 0 else "", title=model["name"])
+        mark(ax, names[i], ROLES)
+    dress_colorbar(figure.colorbar(mesh, ax=tops, pad=0.01, aspect=25 * rows), "score")
+
+    below = figure.add_subplot(grid[rows, :])
+    best = [_best(values) for values in maps]
+    labelled = [(ax.xaxis, n) for ax, n in zip(tops, names, strict=True)]
+    if all(list(m["words"]) == list(models[0]["words"]) for m in models):
+        _curves(below, models, best)
+        mark(below, names[0], ROLES)
+        labelled.append((below.xaxis, names[0]))
+    else:
+        _bars(below, models, names, best)
+    dress(below, ylabel="score", title="best score over the layers")
+    every = np.concatenate([values.ravel() for values in maps])
+    legend_above(figure, legend_of_map(names[0], models[0]["words"], every, ROLES))
+    fit_labels(figure, labelled)
+    save(figure, path)
 
 
-def _bars(figure: object, models: Sequence[ModelScores]) -> None:
-    axes = figure.subplots()  # type: ignore[attr-defined]
-    roles = [
-        role
-        for role in ("source", "distractor", "destination")
-        if all(role in model.sites.landmarks for model in models)
-    ]
-    shades = ("#08306b", "#4292c6", "#9ecae1", "#fd8d3c", "#a63603", "#636363")
+def _depth(layers: Sequence[int]) -> np.ndarray:
+    """Layer numbers as fractions of the highest."""
+    return np.asarray(layers, dtype=np.float64) / max(1, *layers)
+
+
+def _edges(depth: np.ndarray) -> np.ndarray:
+    """Row edges half-way between depths, the outer ones at 0 and 1 or beyond by half a row."""
+    if len(depth) == 1:
+        return np.array([depth[0] - 0.5, depth[0] + 0.5])
+    middle = (depth[1:] + depth[:-1]) / 2
+    first, last = depth[0] - (middle[0] - depth[0]), depth[-1] + (depth[-1] - middle[-1])
+    return np.concatenate([[first], middle, [last]])
+
+
+def _best(values: np.ndarray) -> np.ndarray:
+    """Highest defined score of each position; NaN where none is."""
+    best: np.ndarray = np.where(np.isnan(values), -np.inf, values).max(axis=0)
+    return np.where(np.isfinite(best), best, np.nan)
+
+
+def _curves(ax: Axes, models: Sequence[Model], best: Sequence[np.ndarray]) -> None:
+    for i, (model, scores) in enumerate(zip(models, best, strict=True)):
+        ax.plot(
+            scores,
+            color=SERIES[i % len(SERIES)],
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=3.5,
+            linewidth=1.4,
+            label=drawable(model["name"]),
+            zorder=4,
+        )
+    ax.set_xlim(-0.6, len(best[0]) - 0.4)
+    _finish(ax)
+
+
+def _bars(
+    ax: Axes, models: Sequence[Model], names: Sequence[Positions], best: Sequence[np.ndarray]
+) -> None:
+    roles = [role for role in ROLES if any(role in n.landmarks for n in names)]
     width = 0.8 / len(models)
-    for i, model in enumerate(models):
-        best = [_best(model.scores[:, model.sites.landmarks[role]]) for role in roles]
-        x = np.arange(len(roles)) + (i - (len(models) - 1) / 2) * width
-        bars = axes.bar(x, best, width * 0.92, color=shades[i % len(shades)], label=model.name)
-        axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=1)
-    axes.set_xticks(range(len(roles)), [models[0].sites.name(role) for role in roles])
-    axes.set_ylim(0, 1.12)
-    axes.set_ylabel("score at best layer")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for i, (model, labels, scores) in enumerate(zip(models, names, best, strict=True)):
+        shift = (i - (len(models) - 1) / 2) * width
+        for place, role in enumerate(roles):
+            if role not in labels.landmarks:
+                continue
+            score = scores[labels.landmarks[role]]
+            undefined = np.isnan(score)
+            ax.bar(
+                place + shift,
+                0 if undefined else score,
+                width=0.92 * width,
+                color=SERIES[i % len(SERIES)],
+                label=drawable(model["name"]) if place == 0 else None,
+            )
+            ax.text(
+                place + shift,
+                0.02 if undefined else score - 0.02,
+                "undefined" if undefined else f"{score:.2f}",
+                rotation=90 if undefined else 0,
+                ha="center",
+                va="bottom" if undefined else "top",
+                fontsize=TEXT,
+                color=INK if undefined else readable_on(to_rgb(SERIES[i % len(SERIES)])),
+                fontweight="normal" if undefined else "bold",
+            )
+    said = [
+        next(
+            n.legend(m["words"], role)
+            for m, n in zip(models, names, strict=True)
+            if role in n.landmarks
+        )
+        for role in roles
+    ]
+    ax.set_xticks(range(len(roles)), said)
+    _finish(ax)
 
 
-def _best(column: np.ndarray) -> float:
-    return float(np.nanmax(column)) if np.isfinite(column).any() else np.nan
+def _finish(ax: Axes) -> None:
+    dress_curves(ax)
+    legend = ax.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.1,
+        ncols=PER_ROW,
+        fontsize=TEXT,
+        labelcolor=INK,
+        frameon=False,
+        handlelength=1.6,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -1,113 +1,142 @@
-"""Scores over layers and positions."""
+"""Scores over layers × positions as a heatmap."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from matplotlib.collections import QuadMesh
 
-from experiments.figures.sites import (
-    Axes2D,
-    hatch_undefined,
-    label_layers,
-    label_positions,
-    mark_landmarks,
+from experiments.figures.labels import Positions, fit_labels, positions
+from experiments.figures.style import (
+    defined,
+    dress,
+    dress_colorbar,
+    hatch_behind,
+    landmark_line,
+    layer_ticks,
+    legend_above,
+    new_figure,
+    save,
+    undefined_handle,
 )
-from experiments.figures.style import LANDMARK_COLOURS, draw, frame
 
-
-def draw_independent(
-    path: Path,
-    scores: np.ndarray,
-    sites: Axes2D,
-    curve_layers: Sequence[int],
-    title: str,
-    caption: str = "",
-) -> None:
-    """Exp 1: the map ``(layers, positions)`` and beside it the curves of some layers.
-
-    NaN is drawn as undefined.
-    """
-
-    def paint(figure: Figure) -> None:
-        left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
-        _heatmap(figure, left, scores, sites, "viridis", "score")
-        _curves(right, scores, sites, curve_layers)
-
-    width = 5.5 + 0.22 * len(sites.words)
-    draw(path, (width, 5.2), paint, title, caption)
+#: What the study marks on its maps.
+MARKED = ("source", "destination")
 
 
 def draw_map(
-    path: Path,
-    scores: np.ndarray,
-    sites: Axes2D,
-    title: str,
+    path: Path | str,
+    values: np.ndarray,
+    ok: np.ndarray,
+    layers: Sequence[int],
+    words: Sequence[str],
+    tokens: Sequence[str],
+    landmarks: Mapping[str, int],
+    *,
     cmap: str = "viridis",
+    title: str,
+    colorbar_label: str = "score",
     caption: str = "",
-    label: str = "score",
 ) -> None:
-    """Draw one map ``(layers, positions)`` of scores in [0, 1]; NaN is drawn as undefined."""
+    """Draw one score per (layer, position), layer 0 at the bottom: the study's Exp 3 and 4.
 
-    def paint(figure: Figure) -> None:
-        _heatmap(figure, figure.subplots(), scores, sites, cmap, label)
+    Parameters
+    ----------
+    path
+        PNG file to write.
+    values, ok
+        ``(L, T)``: scores, and whether each is defined.
+    layers
+        Layer number of each row.
+    words, tokens
+        Per column, as :func:`experiments.figures.labels.positions` takes them.
+    landmarks
+        Role (source, destination, distractor) → column; roles may be absent.
+    cmap
+        Colour map of matplotlib, over 0 to 1.
 
-    draw(path, (3.0 + 0.17 * len(sites.words), 5.0), paint, title, caption)
+    Raises
+    ------
+    ValueError
+        Shapes do not fit each other.
+    """
+    names = positions(words, tokens, landmarks)
+    values = checked(values, ok, layers, names)
+    figure = new_figure(title, caption, height=6.4)
+    ax = figure.subplots()
+    mesh = paint_map(ax, values, cmap=cmap)
+    layer_ticks(ax.yaxis, layers)
+    dress(ax, xlabel="position", ylabel="layer")
+    mark(ax, names)
+    bar = figure.colorbar(mesh, ax=ax, pad=0.015, aspect=30)
+    dress_colorbar(bar, colorbar_label)
+    legend_above(figure, legend_of_map(names, words, values))
+    fit_labels(figure, [(ax.xaxis, names)])
+    save(figure, path)
 
 
-def heat(axes: Axes, scores: np.ndarray, cmap: str = "viridis") -> AxesImage:
-    """Draw the cells of a map, layer 0 at the bottom."""
-    return axes.imshow(
-        np.ma.masked_invalid(scores),
+def paint_map(
+    ax: Axes, values: np.ndarray, *, cmap: str = "viridis", rows: np.ndarray | None = None
+) -> QuadMesh:
+    """Fill a panel with scores ``(L, T)`` from 0 to 1; NaN shows the pattern of undefined sites.
+
+    ``rows`` are the L + 1 edges of the rows; by default row i is at height i.
+    """
+    n_rows, n_columns = values.shape
+    if np.isnan(values).any():
+        hatch_behind(ax)
+    return ax.pcolormesh(
+        np.arange(n_columns + 1) - 0.5,
+        np.arange(n_rows + 1) - 0.5 if rows is None else rows,
+        np.ma.masked_invalid(values),
         cmap=cmap,
         vmin=0,
         vmax=1,
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
+        antialiased=False,
         zorder=1,
     )
 
 
-def _heatmap(
-    figure: Figure, axes: Axes, scores: np.ndarray, sites: Axes2D, cmap: str, label: str
-) -> None:
-    image = heat(axes, scores, cmap)
-    undefined = hatch_undefined(axes, ~np.isfinite(scores))
-    frame(axes)
-    lines = mark_landmarks(axes, sites)
-    label_positions(axes, sites)
-    label_layers(axes, sites.layers)
-    bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05)
-    bar.set_label(label)
-    axes.legend(
-        handles=[*lines, *undefined],
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        ncols=3,
-        borderaxespad=0.2,
-        columnspacing=1.2,
-    )
+def mark(ax: Axes, names: Positions, roles: Sequence[str] = MARKED) -> None:
+    """Draw the lines of the landmarks."""
+    for role in roles:
+        if role in names.landmarks:
+            landmark_line(ax, role, names.landmarks[role])
 
 
-def _curves(axes: Axes, scores: np.ndarray, sites: Axes2D, curve_layers: Sequence[int]) -> None:
-    shades = ("#9ecae1", "#4292c6", "#08306b")
-    for shade, layer in zip(shades, curve_layers, strict=False):
-        row = scores[list(sites.layers).index(layer)]
-        axes.plot(row, color=shade, marker="o", markersize=2.5, label=f"layer {layer}")
-    for role, position in sites.landmarks.items():
-        dashed = "-" if role == "source" else "--" if role == "destination" else ":"
-        axes.axvline(
-            position, color=LANDMARK_COLOURS[role], linewidth=1, linestyle=dashed, zorder=0
-        )
-    axes.set_ylim(0, 1.02)
-    axes.set_xlim(-0.6, len(sites.words) - 0.4)
-    axes.set_ylabel("score")
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    label_positions(axes, sites)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2)
+def legend_of_map(
+    names: Positions,
+    words: Sequence[str],
+    values: np.ndarray,
+    roles: Sequence[str] = MARKED,
+) -> list[Artist]:
+    """Legend entries of the landmarks' lines, and of undefined sites where there are any."""
+    handles: list[Artist] = [
+        landmark_line(None, role, 0, names.legend(words, role))
+        for role in roles
+        if role in names.landmarks
+    ]
+    if np.isnan(values).any():
+        handles.append(undefined_handle())
+    return handles
+
+
+def checked(
+    values: np.ndarray, ok: np.ndarray | None, layers: Sequence[int], names: Positions
+) -> np.ndarray:
+    """Return the scores with NaN where undefined.
+
+    Raises
+    ------
+    ValueError
+        They are not one per layer and position.
+    """
+    expected = (len(layers), len(names.texts))
+    shapes = {np.shape(values)} | (set() if ok is None else {np.shape(ok)})
+    if shapes != {expected}:
+        raise ValueError(f"expected arrays of {expected} (layers, positions), got {shapes}")
+    return defined(values, ok)

@@ -1,70 +1,255 @@
-"""One look for all figures, without touching matplotlib's global state."""
+"""What all figures share: size, fonts, colours, title and caption, and how a file is written.
+
+Nothing here touches matplotlib's global state: figures are built without pyplot, and every size
+and colour is given to the artist it is for.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
-from matplotlib import rc_context
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
-DPI = 160
-SOURCE_COLOUR = "#d62728"
-DESTINATION_COLOUR = "#1f4e9c"
-DISTRACTOR_COLOUR = "#7a7a7a"
-LANDMARK_COLOURS = {
-    "source": SOURCE_COLOUR,
-    "destination": DESTINATION_COLOUR,
-    "distractor": DISTRACTOR_COLOUR,
-}
-UNDEFINED_FACE, UNDEFINED_EDGE, UNDEFINED_HATCH = "#e4e4e4", "#a8a8a8", "////"
+# Inches and points. At a width of 800 pixels the smallest text is still 10 pixels high.
+WIDTH = 10.0
+DPI = 200
+TITLE = 13.0
+LABEL = 10.5
+TEXT = 9.5
+LINE = 1.7
 
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "hatch.linewidth": 0.5,
-}
+INK = "#222222"
+GRID = "#dddddd"
+SOURCE = "#e3170d"
+DISTRACTOR = "#e07be0"
+#: Lines that are told apart; red is the source's.
+SERIES = ("#e69f00", "#0072b2", "#5b2a86", "#009e73", "#8c564b", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 
-
-def draw(
-    path: Path,
-    size: tuple[float, float],
-    paint: Callable[[Figure], None],
-    title: str = "",
-    caption: str = "",
-) -> None:
-    """Make a figure of a size in inches, let ``paint`` fill it, and write it atomically."""
-    with rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        paint(figure)
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-        if caption:
-            figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color="#444444")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            figure.savefig(partial, dpi=DPI, format="png")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+UNDEFINED_FACE = "#efefef"
+UNDEFINED_EDGE = "#9a9a9a"
+UNDEFINED_HATCH = "/////"
 
 
-def frame(axes: Axes) -> None:
-    """Close the frame of a heatmap."""
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_linewidth(0.6)
+def new_figure(title: str, caption: str = "", *, height: float, width: float = WIDTH) -> Figure:
+    """Start a figure (inches) with a title above and a small caption below, both wrapped."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06))
+    FigureCanvasAgg(figure)
+    left = 0.08 / width
+    figure.suptitle(
+        wrapped(title, width, 1.08 * TITLE),  # bold letters are wider
+        x=left,
+        ha="left",
+        fontsize=TITLE,
+        fontweight="bold",
+        color=INK,
+        parse_math=False,
+        gid="title",
+    )
+    if caption:
+        # A caption is a figure-wide x label, for which the layout leaves room.
+        figure.supxlabel(
+            wrapped(caption, width, TEXT),
+            x=left,
+            ha="left",
+            fontsize=TEXT,
+            color="#444444",
+            parse_math=False,
+        )
+    return figure
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """Break text into lines that fit a width in inches at a font size in points."""
+    letters = int((width - 0.2) * 72 / (0.54 * size))
+    return "\n".join(textwrap.fill(line, letters) for line in drawable(text).splitlines())
+
+
+def drawable(text: str) -> str:
+    """Replace what the font cannot draw, so that no figure prints a warning."""
+    return "".join(c if c in "\n\u00a0" or _has_glyph(c) else "□" for c in text)
+
+
+@cache
+def _has_glyph(character: str) -> bool:
+    font = get_font(findfont("DejaVu Sans"))
+    return character.isprintable() and font.get_char_index(ord(character)) != 0
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    """Write a PNG file: whole, or not at all.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; nothing is left of it, and an older one is untouched.
+    """
+    path = Path(path)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(picture.getvalue())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def dress(ax: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
+    """Give a panel the shared fonts and light spines."""
+    ax.tick_params(labelsize=TEXT, length=2.5, width=0.6, color="#777777", labelcolor=INK)
+    for spine in ax.spines.values():
+        spine.set(linewidth=0.6, color="#777777")
+    ax.set_xlabel(xlabel, fontsize=LABEL, color=INK, parse_math=False)
+    ax.set_ylabel(ylabel, fontsize=LABEL, color=INK, parse_math=False)
+    if title:
+        ax.set_title(drawable(title), fontsize=LABEL, color=INK, loc="left", parse_math=False)
+
+
+def dress_curves(ax: Axes, *, ylabel: str = "score") -> None:
+    """Make a panel one of scores over something: 0 to 1, a light grid, open at the top right."""
+    ax.set_ylim(0, 1.02)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.grid(axis="y", color=GRID, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    dress(ax, ylabel=ylabel)
+
+
+def dress_colorbar(bar: Colorbar, label: str) -> None:
+    """Give a colour bar the shared fonts."""
+    bar.set_label(label, fontsize=LABEL, color=INK, parse_math=False)
+    bar.ax.tick_params(labelsize=TEXT, length=2.5, width=0.6, color="#777777", labelcolor=INK)
+    bar.outline.set(linewidth=0.6, color="#777777")
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Put one legend between the title and the panels."""
+    if not handles:
+        return
+    title = next(text for text in figure.texts if text.get_gid() == "title")
+    lines = title.get_text().count("\n") + 1
+    # An empty last line of the title is the room that the layout leaves for the legend.
+    title.set_text(f"{title.get_text()}\n\u00a0")
+    width, height = figure.get_size_inches()
+    legend = figure.legend(
+        handles=list(handles),
+        loc="upper left",
+        bbox_to_anchor=(0.08 / width, 1 - (1.32 * TITLE * lines / 72 + 0.03) / height),
+        ncols=len(handles),
+        frameon=False,
+        fontsize=TEXT,
+        labelcolor=INK,
+        handlelength=2.2,
+        columnspacing=1.6,
+        borderpad=0.0,
+        borderaxespad=0.0,
+    )
+    legend.set_in_layout(False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def hatch_behind(ax: Axes) -> None:
+    """Cover a panel with the pattern of undefined sites, to show through where nothing is drawn."""
+    ax.add_patch(
+        Rectangle(
+            (0, 0),
+            1,
+            1,
+            transform=ax.transAxes,
+            facecolor=UNDEFINED_FACE,
+            edgecolor=UNDEFINED_EDGE,
+            hatch=UNDEFINED_HATCH,
+            linewidth=0,
+            zorder=0,
+            gid="undefined",
+        )
+    )
+
+
+def undefined_handle() -> Patch:
+    """Legend entry of undefined sites."""
+    return Patch(
+        facecolor=UNDEFINED_FACE,
+        edgecolor=UNDEFINED_EDGE,
+        hatch=UNDEFINED_HATCH,
+        linewidth=0.5,
+        label="undefined",
+    )
+
+
+def landmark_line(ax: Axes | None, role: str, position: float, label: str = "") -> Line2D:
+    """Mark a landmark's position by a vertical line; without a panel, its legend entry."""
+    color, dashes, outline = {
+        "source": (SOURCE, None, "white"),  # or it is lost on a map of reds
+        # White is the study's; the outline makes it visible on light colours.
+        "destination": ("white", (4.0, 1.6), "#111111"),
+        "distractor": (DISTRACTOR, (1.2, 1.2), None),
+    }[role]
+    effects = [withStroke(linewidth=LINE + 1.3, foreground=outline)] if outline else None
+    line = Line2D(
+        [position, position],
+        [0, 1],
+        color=color,
+        linestyle=(0, dashes) if dashes else "-",
+        linewidth=LINE,
+        path_effects=effects,
+        label=label,
+        gid=role,
+        zorder=3,
+    )
+    if ax is not None:
+        line.set_transform(ax.get_xaxis_transform())
+        ax.add_line(line)
+    return line
+
+
+def layer_ticks(axis: Axis, layers: Sequence[int], *, most: int = 11) -> None:
+    """Label rows or columns with round layer numbers, the first and the last ones included."""
+    steps = (1, 2, 5, 10, 20, 50, 100)
+    last = len(layers) - 1
+    for step in steps:
+        chosen = [i for i, layer in enumerate(layers) if layer % step == 0]
+        chosen = [i for i in chosen if last - i >= 0.6 * step or i == last]
+        if last not in chosen:
+            chosen.append(last)
+        if len(chosen) <= most:
+            break
+    else:
+        chosen = [0, last]
+    axis.set_ticks(chosen, labels=[str(layers[i]) for i in chosen])
+
+
+def defined(values: np.ndarray, ok: np.ndarray | None) -> np.ndarray:
+    """Return values as float64 with NaN wherever a site is undefined."""
+    values = np.array(values, dtype=np.float64)
+    if ok is not None:
+        values[~np.asarray(ok, dtype=bool)] = np.nan
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def readable_on(color: Sequence[float]) -> str:
+    """Black or white, whichever is read more easily on a colour."""
+    red, green, blue = color[:3]
+    return "#111111" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "white"

@@ -1,0 +1,392 @@
+"""Figures: whole PNG files, readable labels, undefined sites hatched, no global state."""
+
+import struct
+import subprocess
+import sys
+import warnings
+from itertools import pairwise
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from experiments import figures
+from experiments.figures import (
+    alignment,
+    circle,
+    comparison,
+    curves,
+    heatmap,
+    labels,
+    similarity,
+    style,
+)
+
+SENTENCE = (
+    "Name was born on the Day_Ordinal of Month . Name plays volleyball volleyball . Name 's "
+    "favourite color is green . Name lives in Berlin . Name had a party on her birthday ."
+)
+WORDS = SENTENCE.split()
+TOKENS = [{"Name": "Lisa", "Day_Ordinal": "th", "Month": "March"}.get(word, word) for word in WORDS]
+TOKENS[11:13] = ["volley", "ball"]
+LANDMARKS = {"source": 7, "distractor": 12, "destination": WORDS.index("birthday")}
+LAYERS = list(range(31))
+SAYS = {"title": "Exp 1: a title", "caption": "What was done, on 1000 sentences."}
+
+
+def scores(n_layers=31, seed=0):
+    rng = np.random.default_rng(seed)
+    mean = np.where(np.arange(len(WORDS)) > 7, 0.9, 0.38) + rng.normal(
+        0, 0.01, (n_layers, len(WORDS))
+    )
+    mean[:, 7] = 0.97
+    ok = np.ones(mean.shape, dtype=bool)
+    ok[0] = np.isin(WORDS, ["Name", "Day_Ordinal", "Month"])
+    return mean, ok
+
+
+def draw_independent(path):
+    figures.draw_independent(path, *scores(), LAYERS, WORDS, TOKENS, LANDMARKS, [7, 15, 23], **SAYS)
+
+
+def draw_map(path):
+    figures.draw_map(path, *scores(), LAYERS, WORDS, TOKENS, LANDMARKS, cmap="Reds", **SAYS)
+
+
+def draw_similarity(path, count=34):
+    values = np.random.default_rng(0).random((count, count))
+    values[1] = values[:, 1] = np.nan
+    marks = {role: min(place, count - 1) for role, place in LANDMARKS.items()}
+    figures.draw_similarity(path, values, WORDS[:count], TOKENS[:count], marks, 18, **SAYS)
+
+
+def draw_circle(path):
+    rng = np.random.default_rng(0)
+    turns = rng.random(200)
+    target = circle.on_circle(turns) @ np.array([[0.0, 1.0], [1.0, 0.0]])
+    points = target + rng.normal(0, 0.1, target.shape)
+    panels = [
+        figures.CirclePanel("Month", points, target, turns, 0.97),
+        figures.CirclePanel("volleyball", points, None, turns, 0.9),
+        figures.CirclePanel("birthday", 40 * points, target, turns, 0.9),
+    ]
+    figures.draw_circle(path, panels, [("Jan", 0.0), ("Apr", 0.25), ("Jul", 0.5)], **SAYS)
+
+
+def draw_comparison(path, shift=0):
+    models = []
+    for i in range(2):
+        mean, ok = scores(20 + 5 * i)
+        words = WORDS if i == 0 or not shift else [f"{word}{i}" for word in WORDS]
+        models.append(
+            figures.Model(
+                name=f"model {i}",
+                mean=mean,
+                ok=ok,
+                layers=range(len(mean)),
+                words=words,
+                landmarks=LANDMARKS,
+            )
+        )
+    figures.draw_comparison(path, models, **SAYS)
+
+
+def draw_alignment(path):
+    mean, _ = scores()
+    raw = np.full((31, 36), 0.4)
+    figures.draw_alignment(
+        path,
+        mean,
+        raw,
+        LAYERS,
+        words=WORDS,
+        tokens=TOKENS,
+        landmarks=LANDMARKS,
+        raw_tokens=["2", "0", *TOKENS],
+        raw_landmarks={"source": 9},
+        month_columns={7: 70, 8: 620, 9: 310},
+        layer=15,
+        **SAYS,
+    )
+
+
+DRAWS = [
+    draw_independent,
+    draw_map,
+    draw_similarity,
+    lambda path: draw_similarity(path, 12),
+    draw_circle,
+    draw_comparison,
+    lambda path: draw_comparison(path, 1),
+    draw_alignment,
+]
+MODULES = [alignment, circle, comparison, curves, heatmap, similarity]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures instead of files."""
+    kept = []
+    for module in MODULES:
+        monkeypatch.setattr(module, "save", lambda figure, _: kept.append(figure))
+    return kept
+
+
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+
+def look(ax, pixels_of, row, column, reach=0.3):
+    """Pixels of a cell's middle."""
+    height = pixels_of.shape[0]
+    (x0, y0), (x1, y1) = ax.transData.transform(
+        [(column - reach, row - reach), (column + reach, row + reach)]
+    )
+    top, bottom = sorted((int(height - y0), int(height - y1)))
+    return pixels_of[top:bottom, int(x0) : int(x1)].reshape(-1, 3)
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_a_png_of_the_size_of_its_figure(draw, tmp_path, monkeypatch):
+    made = []
+    new = style.new_figure
+    for module in MODULES:
+        monkeypatch.setattr(
+            module, "new_figure", lambda *a, **k: made.append(new(*a, **k)) or made[-1]
+        )
+    path = tmp_path / "new" / "figure.png"
+    before = dict(matplotlib.rcParams)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw(path)
+    assert dict(matplotlib.rcParams) == before
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert content[-8:-4] == b"IEND"
+    size = struct.unpack(">II", content[16:24])
+    assert size == tuple(round(inches * style.DPI) for inches in made[0].get_size_inches())
+    assert [file.name for file in path.parent.iterdir()] == ["figure.png"]
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_labels_neither_collide_nor_leave_the_figure(draw, drawn):
+    draw(None)
+    (figure,) = drawn
+    figure.canvas.draw()
+    width, height = figure.bbox.width, figure.bbox.height
+    inner = [child for parent in figure.axes for child in parent.child_axes]
+    for ax in [*figure.axes, *inner]:
+        if not ax.axison:
+            continue
+        for axis in (ax.xaxis, ax.yaxis):
+            ticks = [tick for tick in axis.get_ticklabels() if tick.get_text()]
+            boxes = [tick.get_window_extent() for tick in ticks if tick.get_visible()]
+            starts = [(b.x0, b.x1) if axis is ax.xaxis else (b.y0, b.y1) for b in boxes]
+            starts = sorted(s for s in starts if s[1] > s[0])
+            assert all(a[1] <= b[0] for a, b in pairwise(starts))
+            for box in boxes:
+                assert 0 <= box.x0 <= box.x1 <= width
+                assert 0 <= box.y0 <= box.y1 <= height
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= width
+        assert box.y0 >= 0
+        assert box.y1 <= height
+
+
+def test_every_text_is_at_least_ten_pixels_at_800():
+    assert style.TEXT / 72 * 800 / style.WIDTH >= 10
+
+
+@pytest.mark.parametrize("cmap", ["viridis", "Reds"])
+def test_undefined_cells_are_hatched_and_others_not(cmap, drawn):
+    mean, ok = scores()
+    figures.draw_map("", mean, ok, LAYERS, WORDS, TOKENS, LANDMARKS, cmap=cmap, title="t")
+    ax = drawn[0].axes[0]
+    image = pixels(drawn[0])
+    undefined = look(ax, image, 0, 2)
+    colours = {tuple(c) for c in undefined}
+    assert len(colours) > 3  # the hatch on its ground
+    assert np.ptp(undefined, axis=1).max() <= 2  # grey
+    assert undefined.min() < 200 < undefined.max()
+    assert len({tuple(c) for c in look(ax, image, 3, 2)}) == 1
+    assert any(patch.get_gid() == "undefined" and patch.get_hatch() for patch in ax.patches)
+    assert "undefined" in [text.get_text() for text in drawn[0].legends[0].get_texts()]
+
+
+def test_nothing_undefined_nothing_hatched(drawn):
+    mean, ok = scores()
+    figures.draw_map("", mean, ok | True, LAYERS, WORDS, TOKENS, LANDMARKS, title="t")
+    assert not any(patch.get_gid() == "undefined" for patch in drawn[0].axes[0].patches)
+    assert "undefined" not in [text.get_text() for text in drawn[0].legends[0].get_texts()]
+
+
+def test_nan_is_undefined_whatever_ok_says(drawn):
+    mean, ok = scores()
+    mean[5, 5] = np.nan
+    mean[6, 6] = -np.inf
+    figures.draw_map("", mean, ok | True, LAYERS, WORDS, TOKENS, LANDMARKS, title="t")
+    image = pixels(drawn[0])
+    for site in ((5, 5), (6, 6)):
+        assert np.ptp(look(drawn[0].axes[0], image, *site), axis=1).max() <= 2
+
+
+def test_curves_break_where_undefined(drawn):
+    mean, ok = scores()
+    ok[15, 20] = False
+    figures.draw_independent("", mean, ok, LAYERS, WORDS, TOKENS, LANDMARKS, [7, 15, 23], title="t")
+    lines = {line.get_label(): line for line in drawn[0].axes[1].lines}
+    assert np.flatnonzero(np.isnan(lines["layer 15"].get_ydata())).tolist() == [20]
+
+
+def test_similarity_boxes_source_and_destination_and_names_the_value(drawn):
+    values = np.full((34, 34), 0.02)
+    values[1] = values[:, 1] = np.nan
+    values[7, LANDMARKS["destination"]] = 0.0123
+    figures.draw_similarity("", values, WORDS, TOKENS, LANDMARKS, 18, title="t")
+    ax = drawn[0].axes[0]
+    (box,) = [p for p in ax.patches if p.get_gid() == "source-destination"]
+    assert box.get_xy() == (LANDMARKS["destination"] - 0.5, 6.5)
+    assert any("0.012" in text.get_text() for text in ax.texts)
+    image = pixels(drawn[0])
+    assert (look(ax, image, 20, 5) == 255).all()  # small values are blank
+    assert np.unique(look(ax, image, 1, 20)).size > 3  # undefined rows are hatched
+    assert len({tuple(c) for c in look(ax, image, 4, 4)}) == 1  # the diagonal is masked
+
+
+@pytest.mark.parametrize(("count", "numbers"), [(20, True), (21, False)])
+def test_similarity_prints_values_where_there_is_room(count, numbers, drawn):
+    draw_similarity(None, count)
+    printed = [text for text in drawn[0].axes[0].texts if text.get_gid() == "value"]
+    assert bool(printed) is numbers
+
+
+def test_labels_say_words_and_tokens_where_they_say_more():
+    texts = labels.positions(WORDS, TOKENS, LANDMARKS).texts
+    assert texts[0] == "Name\u00a0(Lisa)"
+    assert texts[9] == "Name"
+    assert texts[11:13] == ("volley|", "volley|ball")
+    assert texts[5] == "Day_Ordinal\u00a0(th)"
+    assert labels.positions(["had", "had"], ["had", "had"], {}).texts == ("had", "had")
+
+
+def test_labels_that_fonts_and_formulas_stumble_on(tmp_path):
+    words = ["$x$", "月", "\n", "a" * 60, "%", "_^{", "\x00"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.draw_map(
+            tmp_path / "f.png",
+            np.ones((2, 7)),
+            np.ones((2, 7), bool),
+            [0, 1],
+            words,
+            words,
+            {"source": 1},
+            title="$ and 月 _^{",
+            caption="$",
+        )
+
+
+def test_landmarks_keep_their_labels_among_very_many_positions(drawn):
+    count = 150
+    words = [f"word{i}" for i in range(count)]
+    marks = {"source": 71, "distractor": 90, "destination": 140}
+    figures.draw_map(
+        "",
+        np.ones((3, count)),
+        np.ones((3, count), bool),
+        [0, 7, 9],
+        words,
+        words,
+        marks,
+        title="t",
+    )
+    shown = [t.get_text() for t in drawn[0].axes[0].get_xticklabels() if t.get_text()]
+    assert {"word71", "word90", "word140"} <= set(shown)
+    assert len(shown) < count
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_one_site_and_no_landmarks(ok, tmp_path):
+    figures.draw_independent(
+        tmp_path / "f.png",
+        np.ones((1, 1)),
+        np.full((1, 1), ok),
+        [3],
+        ["a"],
+        ["a"],
+        {},
+        [3],
+        title="",
+    )
+    assert (tmp_path / "f.png").exists()
+
+
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_calendar_turns_any_frame_to_the_same_face(mirror):
+    turns = np.random.default_rng(1).random(50)
+    ideal = circle.on_circle(turns)
+    spin = np.array([[0.6, 0.8], [-0.8, 0.6]]) @ np.diag([1, mirror])
+    target = 3 * ideal @ spin + [5, 7]
+    points, aim = circle.calendar(target, target, turns)
+    np.testing.assert_allclose(points, ideal, atol=1e-12)
+    np.testing.assert_allclose(aim, ideal, atol=1e-12)
+    np.testing.assert_allclose(circle.on_circle(np.array([0, 0.25])), [[0, 1], [1, 0]], atol=1e-12)
+
+
+def test_cyclic_colours_are_even_closed_and_in_gamut():
+    rgb = circle.cyclic_colours(64).colors
+    assert np.shape(rgb) == (64, 3)
+    assert np.min(rgb) >= 0
+    assert np.max(rgb) <= 1
+    steps = np.linalg.norm(np.asarray(rgb) - np.roll(rgb, 1, axis=0), axis=1)
+    assert steps.max() < 2.5 * np.median(steps)  # no seam at the new year
+
+
+def test_spread_labels_keep_order_and_distance():
+    heights = alignment.spread([0.97, 0.96, 0.4, 0.95], gap=0.1)
+    assert np.argsort(heights).tolist() == [2, 3, 1, 0]
+    assert np.diff(sorted(heights)).min() >= 0.1 - 1e-9
+    assert heights[2] == 0.4
+
+
+@pytest.mark.parametrize("step", ["write", "replace"])
+def test_a_failed_save_leaves_nothing_and_keeps_the_old_file(step, tmp_path, monkeypatch):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    if step == "write":
+        monkeypatch.setattr(style.Path, "write_bytes", fail)
+    else:
+        monkeypatch.setattr(style.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        draw_map(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+    assert path.read_bytes() == b"old"
+
+
+def test_shapes_that_do_not_fit_are_named(tmp_path):
+    mean, ok = scores()
+    with pytest.raises(ValueError, match="layers, positions"):
+        figures.draw_map(tmp_path / "f.png", mean[:5], ok, LAYERS, WORDS, TOKENS, {}, title="t")
+    with pytest.raises(ValueError, match=r"layers \[99\]"):
+        figures.draw_independent(
+            tmp_path / "f.png", mean, ok, LAYERS, WORDS, TOKENS, {}, [99], title="t"
+        )
+    with pytest.raises(ValueError, match="landmarks"):
+        figures.draw_map(
+            tmp_path / "f.png", mean, ok, LAYERS, WORDS, TOKENS, {"source": 99}, title="t"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_pyplot_is_not_imported():
+    code = "import sys, experiments.figures; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
