@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gpu_smds.folds import Folds, Rows
-from gpu_smds.solve import procrustes, ridge_dual, ridge_primal, ridge_svd
+from gpu_smds.solve import procrustes, ridge, ridge_svd, signs
 from gpu_smds.states import CentredStates
 
 STANDARDIZE = (None, "train", "all")
@@ -94,8 +94,8 @@ class Plan:
         Per fold the centred ideal embedding of the training rows, ``(n_train, K)``; several
         manifolds side by side.
     reducer
-        ``(n, F, K + 2)``: one product with it gives, for every fold, XᵀY and the means of the
-        training and of the test rows.
+        ``(n, F, K + 3)``: one product with it gives, for every fold, XᵀY, the means of the
+        training and of the test rows, and a probe of the test rows.
     """
 
     folds: Folds
@@ -107,7 +107,7 @@ class Plan:
     def of(cls, folds: Folds, solver: Solver, embeddings: list[Tensor], n: int) -> Plan:
         """Build the reducer for ``n`` rows."""
         K = embeddings[0].shape[1]
-        reducer = embeddings[0].new_zeros(n, len(folds), K + 2)
+        reducer = embeddings[0].new_zeros(n, len(folds), K + 3)
         every = torch.arange(n, device=reducer.device)
         for f, (fold, Y) in enumerate(zip(folds.folds, embeddings, strict=True)):
             train, test = every[fold.train], every[fold.test]
@@ -116,6 +116,7 @@ class Plan:
             weights = reducer.new_ones(n)
             reducer[:, f, K].index_add_(0, train, weights[: len(train)] / max(len(train), 1))
             reducer[:, f, K + 1].index_add_(0, test, weights[: len(test)] / max(len(test), 1))
+            reducer[:, f, K + 2].index_add_(0, test, signs(len(test), weights))
         return cls(folds, solver, embeddings, reducer)
 
 
@@ -128,20 +129,20 @@ def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
     energy = states.row_energy()
     reduced = x.mT @ plan.reducer.flatten(1)
     reduced = reduced.unflatten(2, plan.reducer.shape[1:])
-    shifts = reduced[..., -2].movedim(2, 0)
+    shifts, probes = reduced[..., -3].movedim(2, 0), reduced[..., -1].movedim(2, 0)
     constant = [
-        states.constant(fold.train, fold.n_train, energy, reduced[:, :, f, -2])
-        | states.constant(fold.test, fold.n_test, energy, reduced[:, :, f, -1])
+        states.constant(fold.train, fold.n_train, energy, reduced[:, :, f, -3])
+        | states.constant(fold.test, fold.n_test, energy, reduced[:, :, f, -2])
         for f, fold in enumerate(folds.folds)
     ]
-    products = reduced[..., :-2].movedim(2, 0)
+    products = reduced[..., :-3].movedim(2, 0)
     if solver.standardize == "all":
         scale = states.scale_of()
         x /= scale[:, None]
-        shifts, products = shifts / scale, products / scale[..., None]
+        shifts, products, probes = shifts / scale, products / scale[..., None], probes / scale
     gram = _shared_gram(x, folds, solver)
     for f in range(len(folds)):
-        fits = _fit_fold(states, plan, f, products[f], shifts[f], gram)
+        fits = _fit_fold(states, plan, f, products[f], shifts[f], probes[f], gram)
         for a, (Z, undetermined) in enumerate(fits):
             yield FoldFit(f, a, Z, undetermined, constant[f])
 
@@ -187,13 +188,17 @@ def fit_rows(states: CentredStates, rows: Rows, n_rows: int, Y: Tensor, solver: 
     elif alpha == 0:
         Wt = ridge_svd(x, Y, 0.0)
     else:
+        signed = signs(n_rows, x)
         if primal(n_rows, x.shape[2]):
-            Wt, failed = ridge_primal(x.mT @ x, x.mT @ Y, alpha)
+            fit = ridge(x.mT @ x, x.mT @ Y, x.mT @ signed, alpha)
+            Wt = fit.solution
         else:
-            A, failed = ridge_dual(x @ x.mT, Y, alpha)
-            Wt = x.mT @ A
-        if bool(failed.any()):
-            Wt[failed] = ridge_svd(x[failed], Y, alpha)
+            K = x @ x.mT
+            fit = ridge(K, Y, K @ signed, alpha)
+            Wt = x.mT @ fit.solution
+        doubtful = fit.doubtful(x @ Wt)
+        if bool(doubtful.any()):
+            Wt[doubtful] = ridge_svd(x[doubtful], Y, alpha)
     return RowsFit(Wt, states.mean + shift, scale, undetermined, constant)
 
 
@@ -215,11 +220,18 @@ def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> list[Tensor] | None
 
 
 def _fit_fold(
-    states: CentredStates, plan: Plan, f: int, M: Tensor, shift: Tensor, gram: list[Tensor] | None
+    states: CentredStates,
+    plan: Plan,
+    f: int,
+    M: Tensor,
+    shift: Tensor,
+    probe: Tensor,
+    gram: list[Tensor] | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Projections ``(b, n_test, K)`` of fold f, one per alpha.
 
-    ``M`` is XᵀY ``(b, d, K)`` and ``shift`` ``(b, d)`` the mean of the training rows.
+    ``M`` is XᵀY ``(b, d, K)``, ``shift`` ``(b, d)`` the mean of the training rows and ``probe``
+    ``(b, d)`` a combination of the test rows.
     """
     x, folds, solver = states.x, plan.folds, plan.solver
     fold, Y = folds.folds[f], plan.embeddings[f]
@@ -244,7 +256,7 @@ def _fit_fold(
         else:
             variance = centred_train().square_().mean(1)
         scale = states.scale(variance, shift)
-        M = M / scale[..., None]
+        M, probe = M / scale[..., None], probe / scale
         if C is not None:
             C = C / (scale[:, :, None] * scale[:, None, :])
 
@@ -260,36 +272,40 @@ def _fit_fold(
             yield project(Wt), undetermined
         return
 
-    K = T = None
+    # The dual system: the training rows' Gram matrix and its products with the test rows.
+    K = T = K_test = None
     if solver.needs_gram and C is None:
         if gram is None:
             T = scaled_train()
-            K = T @ T.mT
+            K, probe = T @ T.mT, (T @ probe[..., None])[..., 0]
         else:
             K = _sub_block(gram[0], fold.train, fold.train)
             K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), True)
+            K_test = _sub_block(gram[0], fold.test, fold.train)
+            probe = K_test.mT @ signs(fold.n_test, x)
+            probe = probe - probe.mean(1, keepdim=True)
 
     for alpha in solver.alphas:
         if alpha == 0:
             yield project(ridge_svd(scaled_train(), Y, 0.0)), determined
             continue
         if C is not None:
-            Wt, failed = ridge_primal(C, M, alpha)
-            Z = project(Wt)
+            fit = ridge(C, M, probe, alpha)
+            Z = project(fit.solution)
         else:
             assert K is not None
-            A, failed = ridge_dual(K, Y, alpha)
-            A = A - A.mean(1, keepdim=True)
+            fit = ridge(K, Y, probe, alpha)
+            A = fit.solution - fit.solution.mean(1, keepdim=True)
             if T is not None:
                 Z = project(T.mT @ A)
             else:
-                assert gram is not None
-                Z = _sub_block(gram[0], fold.test, fold.train) @ A
-        if bool(failed.any()):
-            # Beyond what Cholesky can factor in double precision: the SVD still can.
+                assert K_test is not None
+                Z = K_test @ A
+        doubtful = fit.doubtful(Z)
+        if bool(doubtful.any()):
             Wt = torch.zeros_like(M)
-            Wt[failed] = ridge_svd(scaled_train()[failed], Y, alpha)
-            Z[failed] = project(Wt)[failed]
+            Wt[doubtful] = ridge_svd(scaled_train()[doubtful], Y, alpha)
+            Z[doubtful] = project(Wt)[doubtful]
         yield Z, determined
 
 

@@ -5,6 +5,8 @@ component: the map is returned transposed, ``Wt`` of shape ``(*batch, d, k)``, s
 ``Wt.mT``.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,46 +15,82 @@ from torch import Tensor
 _SQUARED_CONDITION = 1e-6
 
 
-def ridge_primal(C: Tensor, M: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Solve (C + αI) Wt = M by Cholesky.
+# Estimated relative error of a projection above which the Gram forms give way to the SVD. The
+# estimate is pessimistic by two to three orders of magnitude, so what passes is good to 1e-10.
+_DOUBTFUL = 1e-8
+
+
+@dataclass(frozen=True)
+class RidgeSolution:
+    """Solution of one regularised system per site.
+
+    Attributes
+    ----------
+    solution
+        ``(*batch, m, k)``: the map ``Wt`` in the primal form, ``A`` in the dual.
+    probe
+        ``(*batch, m)`` the solution for the probe.
+    trace
+        ``(*batch)`` trace of the system, at least its largest eigenvalue.
+    failed
+        ``(*batch)`` bool, where the matrix is not positive definite in floating point.
+    """
+
+    solution: Tensor
+    probe: Tensor
+    trace: Tensor
+    failed: Tensor
+
+    def doubtful(self, Z: Tensor) -> Tensor:
+        """Sites ``(*batch)`` whose projections ``(*batch, n, k)`` may have lost their digits.
+
+        A factorisation solves a system that is off by E, |E| about eps·λmax. To first order the
+        projections of states x are then off by xᵀ(C + αI)⁻¹E W. The probe is a combination of
+        those states with random signs, so its solution has the size of (C + αI)⁻¹x.
+        """
+        eps = torch.finfo(Z.dtype).eps
+        size = torch.linalg.vector_norm(self.solution, dim=(-2, -1))
+        error = eps * self.trace * size * torch.linalg.vector_norm(self.probe, dim=-1)
+        spread = torch.linalg.vector_norm(Z - Z.mean(-2, keepdim=True), dim=(-2, -1))
+        lost: Tensor = self.failed | ~(error <= _DOUBTFUL * spread / Z.shape[-2] ** 0.5)
+        return lost
+
+
+def signs(n: int, like: Tensor) -> Tensor:
+    """Fixed random signs ``(n,)`` of norm 1, with which a probe combines n states."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(0, 2, (n,), generator=generator).to(like) * 2 - 1
+    unit: Tensor = drawn / max(n, 1) ** 0.5
+    return unit
+
+
+def ridge(C: Tensor, B: Tensor, probe: Tensor, alpha: float) -> RidgeSolution:
+    """Solve (C + αI) S = B by Cholesky, in primal or dual form.
 
     Parameters
     ----------
     C
-        Scatter XᵀX of the centred training states ``(*batch, d, d)``.
-    M
-        XᵀY ``(*batch, d, k)``.
+        Primal: scatter XᵀX of the centred training states. Dual: their Gram matrix XXᵀ.
+        ``(*batch, m, m)``.
+    B
+        Primal: XᵀY; the solution is the map. Dual: Y; the map is Xᵀ times the solution.
+        ``(*batch, m, k)``.
+    probe
+        ``(*batch, m)`` combination of the states to be projected (primal) or of their products
+        with the training states (dual), by :func:`signs`.
     alpha
         Ridge penalty, > 0.
-
-    Returns
-    -------
-    Wt : Tensor
-        ``(*batch, d, k)``.
-    failed : Tensor
-        ``(*batch,)`` bool, where C + αI is not positive definite in floating point.
     """
-    return _regularised_solve(C, M, alpha)
-
-
-def ridge_dual(K: Tensor, Y: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Solve (K + αI) A = Y; the map is ``Wt = XᵀA``. Arguments as :func:`ridge_primal`.
-
-    ``K`` is the Gram matrix XXᵀ ``(*batch, n, n)`` of the centred training states,
-    ``Y`` the centred embedding ``(n, k)``.
-    """
-    return _regularised_solve(K, Y.expand(*K.shape[:-2], *Y.shape[-2:]), alpha)
-
-
-def _regularised_solve(A: Tensor, B: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     # The diagonal is changed and put back rather than the matrix copied: it serves more alphas.
-    diagonal = A.diagonal(dim1=-2, dim2=-1)
+    diagonal = C.diagonal(dim1=-2, dim2=-1)
     original = diagonal.clone()
     diagonal += alpha
-    factor, info = torch.linalg.cholesky_ex(A)
+    factor, info = torch.linalg.cholesky_ex(C)
     diagonal.copy_(original)
-    half = torch.linalg.solve_triangular(factor, B, upper=False)
-    return torch.linalg.solve_triangular(factor.mT, half, upper=True), info != 0
+    right = torch.cat((B.expand(*C.shape[:-1], B.shape[-1]), probe[..., None]), dim=-1)
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    solved = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    return RidgeSolution(solved[..., :-1], solved[..., -1], original.sum(-1), info != 0)
 
 
 def ridge_svd(X: Tensor, Y: Tensor, alpha: float) -> Tensor:

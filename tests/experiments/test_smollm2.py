@@ -3,6 +3,7 @@
 import csv
 import json
 
+import exact
 import numpy as np
 import pytest
 import tolerances
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from benchmarks import smds_study
 from experiments.cli import app
 from extract import HiddenStates
-from gpu_smds import ScoreMap, fit_map, score_map
+from gpu_smds import CircularShape, ScoreMap, fit_map, score_map
 
 pytestmark = pytest.mark.smollm2
 
@@ -136,37 +137,37 @@ SOLVERS = {
     "orthonormal": {"alpha": 0.0, "orthonormal": True},
     "min-norm": {"alpha": 0.0},
 }
+SITES = {"massive first token": (15, 0), "month": (15, MONTH), "last": (30, BIRTHDAY)}
 
 
+@pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("n", [1000, 300])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_parity_on_real_states(states, labels, solver, n):
-    """More samples than features, and fewer."""
-    if solver == "min-norm" and n < 576:
-        pytest.skip("smds is not well conditioned with fewer samples than features")
-    import smds
-
+def test_parity_on_real_states(states, labels, solver, n, site):
+    """More samples than features, and fewer; scores and W."""
+    arguments = SOLVERS[solver]
+    x, y = _site(states, *SITES[site])[:n], labels[:n]
     split = int(0.75 * n)
     train, test = np.arange(split), np.arange(split, n)
-    for layer, position in ((15, 0), (15, MONTH), (30, BIRTHDAY), (8, VOLLEYBALL)):
-        x = _site(states, layer, position)[:n]
-        massive = np.abs(x).max() > 1e3
-        fitted = smds.SupervisedMDS(**SOLVERS[solver]).fit(x[train], labels[train])
-        expected = fitted.score(x[test], labels[test])
-        found = score_map(x, labels[:n], cv=[(train, test)], **SOLVERS[solver]).scores[0]
-        bound = tolerances.SCORE_MASSIVE if massive else tolerances.SCORE
-        if solver == "min-norm":
-            if np.linalg.cond(x[train] - x[train].mean(0)) > 1e6:
-                continue  # what smds keeps of the smallest singular values is rounding noise
-        assert abs(found - expected) < bound, (layer, position)
-        ours = fit_map(x[train], labels[train], **SOLVERS[solver])
-        U, _, Vt = np.linalg.svd(ours.Y.numpy().T @ fitted.Y_)
-        largest = np.linalg.norm(x[train] - x[train].mean(0), 2) ** 2
-        relative = tolerances.weights(largest, SOLVERS[solver]["alpha"] or np.inf)
-        np.testing.assert_allclose(
-            (U @ Vt).T @ ours.W.numpy(),
-            fitted.W_,
-            rtol=0,
-            atol=relative * np.abs(fitted.W_).max(),
-            err_msg=f"{layer}, {position}",
-        )
+    centred = x[train] - x[train].mean(0)
+    singular = np.linalg.svd(centred, compute_uv=False)
+    if solver == "min-norm" and singular[-1] < 1e-6 * singular[0]:
+        pytest.skip("smds keeps singular values that are rounding noise here")
+    theirs = smds.SupervisedMDS(**arguments).fit(x[train], y[train])
+    expected = theirs.score(x[test], y[test])
+    found = score_map(x, y, cv=[(train, test)], **arguments).scores[0]
+    ours = fit_map(x[train], y[train], **arguments)
+    bound = tolerances.SCORE
+    if site == "massive first token" and arguments["alpha"]:
+        # smds itself errs by more than 1e-8 here. Extended precision is the judge: we must be
+        # right, and what is left between smds and us must be its error.
+        projected = exact.ridge_projection(x[train], ours.Y.numpy(), x[test], arguments["alpha"])
+        right = exact.score(CircularShape()(y[test]), projected)
+        assert abs(found - right) < tolerances.SCORE_MASSIVE
+        bound = tolerances.SCORE_MASSIVE + abs(expected - right)
+    assert abs(found - expected) < bound
+    U, _, Vt = np.linalg.svd(ours.Y.numpy().T @ theirs.Y_)
+    relative = tolerances.weights(singular[0] ** 2, arguments["alpha"] or np.inf)
+    np.testing.assert_allclose(
+        (U @ Vt).T @ ours.W.numpy(), theirs.W_, rtol=0, atol=relative * np.abs(theirs.W_).max()
+    )

@@ -3,15 +3,17 @@
 import json
 
 import cases
+import exact
 import numpy as np
 import pytest
+import tolerances
 import torch
 from scipy.spatial.distance import pdist, squareform
 
-from gpu_smds import CircularShape, ScoreMap, Status, manifold_names, score_map
+from gpu_smds import CircularShape, ScoreMap, Status, fit_map, manifold_names, score_map
 from gpu_smds.folds import resolve_folds
 from gpu_smds.mds import classical_mds, embed_points
-from gpu_smds.solve import procrustes, ridge_dual, ridge_primal, ridge_svd
+from gpu_smds.solve import procrustes, ridge, ridge_svd, signs
 from gpu_smds.stress import scale_normalized_score
 
 
@@ -64,9 +66,11 @@ def test_large_label_sets_embed_without_a_distance_matrix(rng):
 def test_ridge_forms_agree(rng, alpha, shape):
     X = torch.from_numpy(rng.normal(size=(3, *shape)))
     Y = torch.from_numpy(rng.normal(size=(shape[0], 2)))
-    by_primal, failed = ridge_primal(X.mT @ X, X.mT @ Y, alpha)
-    A, failed_too = ridge_dual(X @ X.mT, Y, alpha)
-    assert not (failed | failed_too).any()
+    signed = signs(shape[0], X)
+    primal = ridge(X.mT @ X, X.mT @ Y, X.mT @ signed, alpha)
+    dual = ridge(X @ X.mT, Y, X @ X.mT @ signed, alpha)
+    by_primal, A = primal.solution, dual.solution
+    assert not (primal.doubtful(X @ by_primal) | dual.doubtful(X @ X.mT @ A)).any()
     by_svd = ridge_svd(X, Y, alpha)
     for i in range(3):
         x = X[i].numpy()
@@ -78,7 +82,7 @@ def test_ridge_forms_agree(rng, alpha, shape):
 def test_solvers_leave_the_gram_as_it_was(rng):
     X = torch.from_numpy(rng.normal(size=(2, 9, 5)))
     C, before = X.mT @ X, X.mT @ X
-    ridge_primal(C, X.mT @ X[:, :, :2], 0.3)
+    ridge(C, X.mT @ X[:, :, :2], X.mT @ signs(9, X), 0.3)
     torch.testing.assert_close(C, before, rtol=0, atol=0)
 
 
@@ -176,3 +180,24 @@ def test_damaged_files(tmp_path):
 def test_every_status_is_explained():
     assert all(status.explanation.endswith(".") for status in Status)
     assert manifold_names() == ["circular"]
+
+
+@pytest.mark.parametrize("shape", [(225, 60), (90, 200)])
+@pytest.mark.parametrize("massive", [1e2, 1e4, 1e5])
+def test_massive_directions_do_not_cost_digits(shape, massive):
+    """Against extended precision. smds itself errs by 1e-4 in the worst of these cases."""
+    rng = np.random.default_rng(3)
+    n, d = shape[0] + 60, shape[1]
+    y = cases.labels(rng, n)
+    circle = np.stack([np.cos(2 * np.pi * y), np.sin(2 * np.pi * y)], axis=1)
+    directions = np.linalg.qr(rng.normal(size=(d, 3)))[0].T
+    X = 1e-2 * (rng.normal(size=(n, d)) + circle @ rng.normal(size=(2, d)))
+    X += massive * rng.normal(size=(n, 3)) @ directions
+    train, test = np.arange(shape[0]), np.arange(shape[0], n)
+    Y = fit_map(X[train], y[train]).Y.numpy()
+    projected = exact.ridge_projection(X[train], Y, X[test], 0.1)
+    expected = exact.score(CircularShape()(y[test]), projected)
+    found = score_map(X, y, cv=[(train, test)], alpha=0.1).scores[0]
+    fitted = fit_map(X[train], y[train], alpha=0.1).score(X[test], y[test]).scores[0]
+    assert abs(found - expected) < tolerances.SCORE_MASSIVE
+    assert abs(fitted - expected) < tolerances.SCORE_MASSIVE
