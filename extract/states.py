@@ -78,7 +78,7 @@ class HiddenStates:
         return self.tensors[int(layer)][(rows, *rest)]
 
     @classmethod
-    def open(cls, folder: Path, verify: bool = True) -> Self:
+    def open(cls, folder: Path | str, verify: bool = True) -> Self:
         """Open the files of a finished extraction.
 
         Parameters
@@ -93,6 +93,7 @@ class HiddenStates:
         ExtractError
             A file is missing, cut short or altered; the message names it.
         """
+        folder = Path(folder)
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             entries = list(index["files"].items())

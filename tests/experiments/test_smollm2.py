@@ -6,6 +6,7 @@ import json
 import exact
 import numpy as np
 import pytest
+import smds
 import tolerances
 from typer.testing import CliRunner
 
