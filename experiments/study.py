@@ -93,13 +93,13 @@ def _report(run: Run, results: dict[str, ScoreMap], files: list[Path]) -> None:
     words = next(iter(results.values())).metadata["words"]
     landmarks = next(iter(results.values())).metadata["landmarks"]
     table = Table(title=f"{run.source.name}: {len(run.prompts)} sentences, study protocol")
-    table.add_column("experiment")
+    table.add_column("experiment", no_wrap=True)
     for role in ("source", "distractor", "destination"):
         if role in landmarks:
             table.add_column(words[landmarks[role]], justify="right")
-    table.add_column("best layer", justify="right")
+    table.add_column("best\nlayer", justify="right")
     table.add_column("time", justify="right")
-    table.add_column("undefined sites", justify="right")
+    table.add_column("undefined\nsites", justify="right")
     for row in summary.rows(results):
         cells = [f"{EXPERIMENTS[row.experiment][0]} {row.experiment}"]
         for role in ("source", "distractor", "destination"):
