@@ -1,11 +1,15 @@
 """Classical multi-dimensional scaling: ideal distances or points to an embedding."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 # Two eigenvalues count as tied, or one as zero, below this fraction of the largest: an order of
 # magnitude above the error of a double-precision eigendecomposition of a few thousand samples.
 TIE = 1e-11
+
+# Below this size a full eigendecomposition is as fast as the leading eigenvectors alone.
+_SMALL = 256
 
 
 def embed_points(points: Tensor, n_components: int) -> tuple[Tensor, bool]:
@@ -31,31 +35,94 @@ def embed_points(points: Tensor, n_components: int) -> tuple[Tensor, bool]:
     return _cut(U * S, S.square(), n_components)
 
 
-def classical_mds(D: Tensor, n_components: int) -> tuple[Tensor, bool]:
-    """Classical MDS of a full distance matrix ``(n, n)``; returns as :func:`embed_points`.
+def classical_mds(D: Tensor, n_components: int, y: np.ndarray | None = None) -> tuple[Tensor, bool]:
+    """Classical MDS of a distance matrix ``(n, n)``; returns as :func:`embed_points`.
 
-    Counterpart of ``ComputedSMDSParametrization._classical_mds`` in smds.
+    Counterpart of ``ComputedSMDSParametrization._classical_mds`` in smds, negative (undefined)
+    distances included, which both square.
 
-    Raises
-    ------
-    ValueError
-        Negative distances, which smds reads as undefined.
+    Parameters
+    ----------
+    D, n_components
+        Distances and components kept.
+    y
+        Labels. Samples of equal labels are merged into one weighted point where D allows it.
     """
-    if bool((D < 0).any()):
-        raise ValueError(
-            "the manifold leaves some distances undefined (negative); only complete distance "
-            "matrices can be fitted"
-        )
+    weights, members = _merge(D, y)
+    if members is not None:
+        first = torch.empty_like(weights, dtype=torch.int64)
+        # Any member will do: their rows are equal.
+        first[members] = torch.arange(len(members), device=D.device)
+        D = D[first][:, first]
+    # B = −½ JD²J with the weighted mean taken out, scaled by the roots of the weights: for each
+    # eigenvector v of it, v/√w repeated over the members is one of the full matrix.
+    share, root = weights / weights.sum(), weights.sqrt()
     squared = D.square()
-    B = -0.5 * (squared - squared.mean(0) - squared.mean(1, keepdim=True) + squared.mean())
+    row = squared @ share
+    B = -0.5 * root[:, None] * (squared - row[:, None] - row[None, :] + share @ row) * root
+    values, vectors = _leading(B, n_components + 1)
+    Y = vectors * values.clamp(min=0).sqrt() / root[:, None]
+    return _cut(Y if members is None else Y[members], values, n_components, len(B))
+
+
+def _merge(D: Tensor, y: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
+    """Weights ``(u,)`` of distinct labels and for each sample its label ``(n,)``.
+
+    The second is None where nothing is merged. Equal labels need not have equal distances (in a
+    neighbour graph they do not), so that is checked.
+    """
+    n = len(D)
+    if y is not None:
+        _, members, counts = np.unique(y, axis=0, return_inverse=True, return_counts=True)
+        if len(counts) < 0.9 * n:
+            index = torch.from_numpy(members.reshape(-1)).to(D.device)
+            first = torch.empty(len(counts), dtype=torch.int64, device=D.device)
+            first[index] = torch.arange(n, device=D.device)
+            if bool((D[first][:, first][index][:, index] == D).all()):
+                return torch.from_numpy(counts).to(D), index
+    return D.new_ones(n), None
+
+
+def _leading(B: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Largest eigenvalues ``(c,)``, falling, and eigenvectors ``(n, c)`` of symmetric B.
+
+    At least ``count`` of them: all for a small matrix, else by block Krylov iteration (Golub &
+    Underwood 1977), which is as accurate and an order of magnitude faster than a full
+    decomposition; its blocks are wider than ``count``, so that repeated eigenvalues are not
+    missed.
+    """
+    n = len(B)
+    width = count + 6
+    if n > max(_SMALL, 20 * width):
+        generator = torch.Generator().manual_seed(0)
+        block = torch.randn(n, width, generator=generator, dtype=B.dtype).to(B.device)
+        basis, images = B.new_empty(n, 0), B.new_empty(n, 0)
+        for _ in range(16):
+            for _ in range(2):  # twice is enough (Kahan, Parlett)
+                block = block - basis @ (basis.mT @ block)
+                block, triangle = torch.linalg.qr(block)
+            size = triangle.diagonal().abs()
+            block = block[:, size > 1e-8 * size.max()]
+            basis = torch.cat((basis, block), dim=1)
+            image = B @ block
+            images = torch.cat((images, image), dim=1)
+            values, vectors = torch.linalg.eigh(basis.mT @ images)
+            values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
+            residual = images @ vectors - (basis @ vectors) * values
+            largest = torch.linalg.vector_norm(values, torch.inf)
+            # What a backward stable full decomposition leaves, n·eps, less a margin.
+            if len(values) == count and bool(
+                torch.linalg.vector_norm(residual, dim=0).max() <= 2e-14 * largest
+            ):
+                return values, basis @ vectors
+            block = image
     values, vectors = torch.linalg.eigh(B)
-    values, vectors = values.flip(0), vectors.flip(1)
-    return _cut(vectors * values.clamp(min=0).sqrt(), values, n_components)
+    return values.flip(0)[: max(count, 1)], vectors.flip(1)[:, : max(count, 1)]
 
 
-def _cut(Y: Tensor, eigenvalues: Tensor, k: int) -> tuple[Tensor, bool]:
-    if k >= Y.shape[1]:
-        return torch.nn.functional.pad(Y, (0, k - Y.shape[1])), True
+def _cut(Y: Tensor, eigenvalues: Tensor, k: int, rank: int | None = None) -> tuple[Tensor, bool]:
+    if k >= (Y.shape[1] if rank is None else rank):
+        return torch.nn.functional.pad(Y[:, :k], (0, max(0, k - Y.shape[1]))), True
     last, next_ = float(eigenvalues[k - 1]), float(eigenvalues[k])
     tie = TIE * max(float(eigenvalues[0]), 0.0)
     determined = last <= tie or last - next_ > tie

@@ -1,0 +1,181 @@
+"""What the ``manifold`` argument takes: a name, a shape, a callable or a parametrization."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_smds.mds import classical_mds, embed_points
+from gpu_smds.shapes import SHAPES, BaseShape, PointShape, manifold_names
+
+
+class Parametrization(Protocol):
+    """Labels to an embedding and to distances, as ``smds.SMDSParametrization``."""
+
+    D_: Any
+    Y_: Any
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Set ``Y_`` and ``D_`` from labels X."""
+        ...
+
+    def compute_ideal_distances(self, y: Any) -> Any:
+        """Distances ``(n, n)`` of labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a map is fitted to.
+
+    Attributes
+    ----------
+    Y
+        ``(n, k)`` float64 ideal embedding.
+    determined
+        False where tied eigenvalues make Y one of many.
+    degenerate
+        True where all labels fall on one point.
+    incomplete
+        Ideal distances ``(n, n)``, where some are undefined (negative): the map is then fitted
+        to them and not to Y.
+    """
+
+    Y: Tensor
+    determined: bool
+    degenerate: bool
+    incomplete: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """A resolved manifold.
+
+    Attributes
+    ----------
+    name
+        For tables and files.
+    source
+        A shape, a callable labels → distances, or a parametrization.
+    n_components
+        Components k of the embedding.
+    """
+
+    name: str
+    source: BaseShape | Callable[[Any], Any] | Parametrization
+    n_components: int
+
+    def check(self, y: np.ndarray) -> None:
+        """Raise ValueError where the labels have the wrong number of axes."""
+        ndim = getattr(self.source, "y_ndim", (1, 2))
+        if y.ndim not in np.atleast_1d(ndim) and not (1 in np.atleast_1d(ndim) and _column(y)):
+            wanted = " or ".join({1: "(n,)", 2: "(n, k)"}[d] for d in np.atleast_1d(ndim))
+            raise ValueError(f"{self.name} takes labels of shape {wanted}, got {tuple(y.shape)}")
+
+    def embed(self, y: np.ndarray, device: torch.device) -> Embedding:
+        """Embed labels ``(n,)`` or ``(n, k)``: classical MDS of their ideal distances."""
+        self.check(y)
+        k = self.n_components
+        if isinstance(self.source, PointShape):
+            Y, determined = embed_points(
+                self.source.points(torch.from_numpy(y).to(device)), k
+            )
+            return _embedding(Y - Y.mean(0), determined, None)
+        if is_parametrization(self.source):
+            fitted = copy.deepcopy(self.source).fit(y)
+            Y = torch.as_tensor(np.asarray(fitted.Y_, dtype=np.float64)).to(device)
+            D = np.asarray(fitted.D_)
+            incomplete = torch.from_numpy(D).to(device) if (D < 0).any() else None
+            return _embedding(Y, True, incomplete)
+        D = self.distances(y)
+        distances = torch.from_numpy(D).to(device)
+        Y, determined = classical_mds(distances, k, y)
+        return _embedding(Y - Y.mean(0), determined, distances if (D < 0).any() else None)
+
+    def distances(self, y: np.ndarray) -> np.ndarray:
+        """Ideal distances ``(n, n)`` float64 by the formula of smds; negative = undefined.
+
+        Raises
+        ------
+        ValueError
+            Labels that the manifold does not take, or distances that are not finite.
+        """
+        self.check(y)
+        if is_parametrization(self.source):
+            D = self.source.compute_ideal_distances(y)
+        else:
+            assert callable(self.source)
+            D = self.source(y)
+        D = np.asarray(D, dtype=np.float64)
+        if D.shape != (len(y), len(y)):
+            raise ValueError(
+                f"manifold {self.name} gave distances of shape {D.shape} for {len(y)} labels, "
+                f"expected ({len(y)}, {len(y)})"
+            )
+        if not np.isfinite(D).all():
+            raise ValueError(f"manifold {self.name} gave NaN or infinite distances")
+        return D
+
+
+def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold:
+    """Resolve a name, a shape, a callable labels → distances or a parametrization.
+
+    Raises
+    ------
+    ValueError
+        Unknown name, ``n_components`` below 1, or a foreign callable without ``n_components``.
+    TypeError
+        Neither a name nor a callable.
+    """
+    if n_components is not None and (
+        isinstance(n_components, bool)
+        or not isinstance(n_components, int | np.integer)
+        or n_components < 1
+    ):
+        raise ValueError(f"n_components must be a positive integer or None, got {n_components!r}")
+    if isinstance(manifold, str):
+        name = manifold.strip().lower()
+        if name not in SHAPES:
+            known = ", ".join(manifold_names())
+            raise ValueError(f"unknown manifold {manifold!r}: choose one of {known}")
+        shape = SHAPES[name]()
+        return Manifold(name, shape, n_components or shape.n_components)
+    if not isinstance(manifold, type) and is_parametrization(manifold):
+        name = getattr(manifold, "name", None) or type(manifold).__name__
+        return Manifold(name, manifold, n_components or manifold.n_components or 0)
+    if isinstance(manifold, type) or not callable(manifold):
+        hint = " (call the class first)" if isinstance(manifold, type) else ""
+        raise TypeError(
+            f"manifold must be a name or a callable labels → distance matrix{hint}, "
+            f"got {manifold!r}"
+        )
+    if isinstance(manifold, BaseShape):
+        return Manifold(type(manifold).__name__, manifold, n_components or manifold.n_components)
+    if n_components is None:
+        raise ValueError("give n_components with a manifold that is a callable of your own")
+    name = manifold.__name__ if inspect.isroutine(manifold) else type(manifold).__name__
+    return Manifold(name, manifold, n_components)
+
+
+def is_parametrization(source: Any) -> bool:
+    """Whether something has the interface of ``smds.SMDSParametrization``."""
+    return hasattr(source, "compute_ideal_distances") and hasattr(source, "fit")
+
+
+def _column(y: np.ndarray) -> bool:
+    return y.ndim == 2 and y.shape[1] == 1
+
+
+def _embedding(Y: Tensor, determined: bool, incomplete: Tensor | None) -> Embedding:
+    # Points that differ by rounding only (two labels a whole turn apart) count as one.
+    degenerate = bool((Y - Y.mean(0)).abs().max() <= 1e-12)
+    if incomplete is not None:
+        degenerate = not bool((incomplete > 0).any())
+    return Embedding(Y, determined, degenerate, incomplete)
