@@ -1,31 +1,80 @@
 """gpu_smds: Supervised Multi-Dimensional Scaling over all layers and tokens at once.
 
 ``score_map`` scores every site of a hidden-state array by cross-validation, ``fit_map`` fits one
-map per site, ``similarity_map`` and ``transfer_map`` compare the fitted maps, and
-``SupervisedMDS`` is the scikit-learn face for a single site.
+map per site, ``similarity_map`` and ``transfer_map`` compare the fitted maps. ``SupervisedMDS``
+and ``HybridSMDS`` are the scikit-learn faces for a single site, drop-ins for those of ``smds``.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gpu_smds.fitted import FittedMap
 from gpu_smds.maps import fit_map, score_map
 from gpu_smds.results import ScoreMap
-from gpu_smds.shapes import CircularShape, manifold_names
+from gpu_smds.shapes import (
+    BaseShape,
+    ChainShape,
+    CircularShape,
+    ClusterShape,
+    CylindricalShape,
+    DiscreteCircularShape,
+    EuclideanShape,
+    GeodesicShape,
+    GraphGeodesicShape,
+    HierarchicalShape,
+    KleinBottleShape,
+    LogLinearShape,
+    PolytopeShape,
+    SemicircularShape,
+    SphericalShape,
+    SpiralShape,
+    TorusShape,
+    manifold_names,
+)
 from gpu_smds.similarity import similarity_map
 from gpu_smds.status import Status
+from gpu_smds.stress import METRICS, StressMetrics
 from gpu_smds.transfer import transfer_map
 
 if TYPE_CHECKING:
     from gpu_smds.estimator import SupervisedMDS
+    from gpu_smds.hybrid import HybridSMDS
+    from gpu_smds.parametrization import (
+        ComputedSMDSParametrization,
+        SMDSParametrization,
+        UserProvidedSMDSParametrization,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "METRICS",
+    "BaseShape",
+    "ChainShape",
     "CircularShape",
+    "ClusterShape",
+    "ComputedSMDSParametrization",
+    "CylindricalShape",
+    "DiscreteCircularShape",
+    "EuclideanShape",
     "FittedMap",
+    "GeodesicShape",
+    "GraphGeodesicShape",
+    "HierarchicalShape",
+    "HybridSMDS",
+    "KleinBottleShape",
+    "LogLinearShape",
+    "PolytopeShape",
+    "SMDSParametrization",
     "ScoreMap",
+    "SemicircularShape",
+    "SphericalShape",
+    "SpiralShape",
     "Status",
+    "StressMetrics",
     "SupervisedMDS",
+    "TorusShape",
+    "UserProvidedSMDSParametrization",
     "fit_map",
     "manifold_names",
     "score_map",
@@ -33,11 +82,17 @@ __all__ = [
     "transfer_map",
 ]
 
+# scikit-learn takes more than a second to import; only what is built on it needs it.
+_ON_DEMAND = {
+    "SupervisedMDS": "estimator",
+    "HybridSMDS": "hybrid",
+    "SMDSParametrization": "parametrization",
+    "ComputedSMDSParametrization": "parametrization",
+    "UserProvidedSMDSParametrization": "parametrization",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # scikit-learn takes most of a second to import; only the estimator needs it.
-    if name == "SupervisedMDS":
-        from gpu_smds.estimator import SupervisedMDS
-
-        return SupervisedMDS
+    if name in _ON_DEMAND:
+        return getattr(import_module(f"gpu_smds.{_ON_DEMAND[name]}"), name)
     raise AttributeError(f"module 'gpu_smds' has no attribute {name!r}")

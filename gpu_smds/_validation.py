@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 
-def as_labels(y: Any, n: int) -> np.ndarray:
-    """Labels as float64 ``(n,)`` or ``(n, k)``; a column vector is flattened.
+def as_labels(y: Any, n: int, constant: bool = False) -> np.ndarray:
+    """Labels as float64 ``(n,)`` or ``(n, k)``.
 
     Raises
     ------
     ValueError
-        Wrong length or shape, NaN or inf, or all labels equal.
+        Wrong length or shape, NaN or inf, or all labels equal (unless ``constant`` allows it).
     """
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu()
@@ -23,8 +23,6 @@ def as_labels(y: Any, n: int) -> np.ndarray:
         labels = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"labels must be numbers: {error}") from error
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
     if labels.ndim not in (1, 2):
         raise ValueError(f"labels must be (n,) or (n, k), got shape {labels.shape}")
     if len(labels) != n:
@@ -32,7 +30,7 @@ def as_labels(y: Any, n: int) -> np.ndarray:
     if not np.isfinite(labels).all():
         bad = int((~np.isfinite(labels)).reshape(n, -1).any(1).sum())
         raise ValueError(f"{bad} of {n} labels are NaN or infinite: remove those samples")
-    if (labels == labels[0]).all():
+    if not constant and (labels == labels[0]).all():
         raise ValueError("all labels are equal: there is no geometry to find")
     return labels
 

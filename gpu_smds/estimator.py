@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
 from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds.maps import fit_map
-from gpu_smds.shapes import Manifold, PointShape, resolve_manifold
+from gpu_smds._validation import as_alphas, as_labels, check_dtype, resolve_device
+from gpu_smds.fitting import Solver
+from gpu_smds.ideal import Ideal
+from gpu_smds.manifolds import Manifold, resolve_manifold
+from gpu_smds.maps import fit_sites
+from gpu_smds.parametrization import (
+    ComputedSMDSParametrization,
+    SMDSParametrization,
+    UserProvidedSMDSParametrization,
+    embedding_of,
+)
+from gpu_smds.sites import Sites
+from gpu_smds.specification import as_json, from_json
 from gpu_smds.status import Status
-from gpu_smds.stress import METRICS
-from gpu_smds.targets import Ideal
+from gpu_smds.stress import metric_name, score_projections
 
 # Singular values of W up to this count as zero in inverse_transform, as in smds.
 _INVERSE_TOLERANCE = 1e-5
-
-
-class FittedParametrization:
-    """What the labels determined: the counterpart of smds' ``parametrization_fitted_``.
-
-    Attributes
-    ----------
-    Y_
-        ``(n_samples, k)`` ideal embedding.
-    n_components
-        k.
-    """
-
-    def __init__(self, manifold: Manifold, y: np.ndarray, Y: np.ndarray) -> None:
-        self.manifold = manifold.shape
-        self.n_components = manifold.n_components
-        self.Y_ = Y
-        self._manifold, self._y = manifold, y
-
-    @property
-    def D_(self) -> np.ndarray:  # noqa: N802 (the name in smds)
-        """Ideal distances ``(n_samples, n_samples)`` of the training labels, computed on call."""
-        return self.compute_ideal_distances(self._y)
-
-    def compute_ideal_distances(self, y: Any) -> np.ndarray:
-        """Ideal distances ``(n, n)`` of any labels."""
-        labels = np.asarray(y, dtype=np.float64)
-        shape = self._manifold.shape
-        if isinstance(shape, PointShape):
-            return shape.distances(torch.from_numpy(labels), slice(None)).numpy()
-        return np.asarray(shape(labels), dtype=np.float64)
 
 
 class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -63,9 +43,10 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     parametrization
-        "computed": distances from ``manifold``.
+        "computed": distances from ``manifold``. "user_provided": the labels are coordinates. Or
+        an :class:`SMDSParametrization`.
     manifold
-        A name, or a shape or callable with ``n_components``.
+        A name; here also a shape, or any callable labels → distances with ``n_components``.
     n_components
         None takes the manifold's own number.
     alpha
@@ -87,13 +68,16 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ``(n_samples, k)`` ideal embedding.
     parametrization_fitted_
         Holds ``D_``, ``Y_`` and ``compute_ideal_distances``.
+    status_
+        A :class:`gpu_smds.Status` that qualifies the fit: ``OK``, ``UNDETERMINED`` or
+        ``NOT_CONVERGED``.
     n_features_in_
         Number of features.
     """
 
     def __init__(
         self,
-        parametrization: str = "computed",
+        parametrization: Any = "computed",
         manifold: Any = "circular",
         n_components: int | None = None,
         alpha: float = 1.0,
@@ -120,44 +104,41 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             States with NaN or inf, constant states or labels, lengths that differ, or arguments
             outside their range.
         """
-        if self.parametrization != "computed":
-            raise ValueError(
-                f"parametrization must be 'computed', got {self.parametrization!r}; pass shapes "
-                "of your own as manifold"
-            )
+        check_dtype(self.dtype)
+        alphas, _ = as_alphas(self.alpha)
+        model = self._resolve_parametrization()
         X = self._states(X, reset=True)
         if len(X) < 2:
             raise ValueError(f"Found array with n_samples={len(X)}; at least 2 are needed")
-        fitted = fit_map(
-            X,
-            y,
-            self.manifold,
-            self.alpha,
-            self.orthonormal,
-            n_components=self.n_components,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        status = Status(int(fitted.status))
-        if status > Status.UNDETERMINED:
+        labels = self._labels(y, len(X), model)
+        fitted = clone(model).fit(labels)
+        sites = Sites(X)
+        device = resolve_device(self.device, sites.device)
+        embedding = embedding_of(fitted, device)
+        if embedding.degenerate:
+            raise ValueError(f"no map can be fitted: {Status.DEGENERATE_LABELS.explanation}")
+        solver = Solver(alphas, bool(self.orthonormal), None)
+        maps = fit_sites(sites, slice(0, sites.n), embedding, solver, device, None)
+        status = Status(int(maps.status[0]))
+        if not status.is_defined:
             raise ValueError(f"no map can be fitted: {status.explanation}")
-        assert fitted.source is not None
-        self.W_ = _like(X, fitted.W)
-        self.Y_ = _like(X, fitted.Y)
-        self._X_mean = _like(X, fitted.mean)
-        embedding = fitted.Y.cpu().numpy()
-        self.parametrization_fitted_ = FittedParametrization(
-            fitted.manifold, fitted.source[1], embedding
-        )
+        self.status_ = max(status, Status.OK if embedding.determined else Status.UNDETERMINED)
+        self.W_ = _like(X, maps.Wt[0].mT.contiguous())
+        self.Y_ = _like(X, embedding.Y)
+        # A fit to distances sees no origin: its states are not centred, as in smds.
+        self._X_mean = None if embedding.incomplete is not None else _like(X, maps.mean[0])
+        self.parametrization_fitted_ = fitted
         return self
 
     def transform(self, X: Any) -> Any:
         """Project states ``(n, n_features)`` to ``(n, k)``; torch in, torch out."""
         check_is_fitted(self)
         X = self._states(X, reset=False)
-        W, mean = _tensor(self.W_), _tensor(self._X_mean)
+        W = _tensor(self.W_)
         states = _tensor(X).to(W.device, torch.float64)
-        return _like(X, (states - mean) @ W.mT)
+        if self._X_mean is not None:
+            states = states - _tensor(self._X_mean)
+        return _like(X, states @ W.mT)
 
     def fit_transform(self, X: Any, y: Any) -> Any:
         """Fit and project in one step."""
@@ -168,30 +149,27 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if not isinstance(X_proj, Tensor):
             X_proj = check_array(X_proj, ensure_2d=True)
-        W, mean = _tensor(self.W_), _tensor(self._X_mean)
+        W = _tensor(self.W_)
         U, S, Vt = torch.linalg.svd(W, full_matrices=False)
         inverse = torch.where(S > _INVERSE_TOLERANCE, 1 / S, 0)
-        pseudo = Vt.mT @ (inverse[:, None] * U.mT)
-        projected = _tensor(X_proj).to(W.device, torch.float64)
-        return _like(X_proj, projected @ pseudo.mT + mean)
+        states = _tensor(X_proj).to(W.device, torch.float64) @ (U * inverse) @ Vt
+        return _like(X_proj, states if self._X_mean is None else states + _tensor(self._X_mean))
 
     def score(self, X: Any, y: Any, metric: Any = "scale_normalized_stress") -> float:
-        """Score the projection of X against the ideal distances of y; NaN where undefined."""
+        """Score the projection of X against the ideal distances of y; NaN where undefined.
+
+        ``metric`` is one of the five names or a ``StressMetrics`` value, of ours or of smds.
+        """
         check_is_fitted(self)
-        name = getattr(metric, "value", metric)
-        if name not in METRICS:
-            raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+        name = metric_name(metric)
         Z = _tensor(self.transform(X))
-        labels = np.asarray(y, dtype=np.float64)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if len(labels) != len(Z):
-            raise ValueError(f"X has {len(Z)} samples but y has {len(labels)} labels")
-        manifold = self.parametrization_fitted_._manifold
-        ideal = Ideal(manifold, torch.from_numpy(labels).to(Z.device), keep_bytes=8 * len(Z) ** 2)
-        if ideal.degenerate:
+        fitted = self.parametrization_fitted_
+        labels = self._labels(y, len(Z), fitted, constant=True)
+        ideal = Ideal(Manifold("labels", fitted, 0), labels, Z.device, 0)
+        if ideal.degenerate or len(Z) < 2:
             return float("nan")
-        return float(METRICS[name](Z[None], ideal))
+        scores, collapsed = score_projections(Z[None].double(), ideal, [name])
+        return float("nan") if bool(collapsed) else float(scores)
 
     def save(self, filepath: str | Path) -> None:
         """Write the fitted estimator as a safetensors file (never a pickle).
@@ -199,38 +177,75 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            The manifold is an object of your own, which a file cannot hold.
+            The manifold or parametrization is code of your own, which a file cannot hold.
         """
         check_is_fitted(self)
-        if not isinstance(self.manifold, str):
-            raise ValueError("only an estimator whose manifold is given by name can be saved")
-        params = {
-            name: value
+        parameters = {
+            name: as_json(value)
             for name, value in self.get_params(deep=False).items()
             if name not in ("device", "dtype")
         }
-        arrays = {
-            "W": self.W_,
-            "Y": self.Y_,
-            "mean": self._X_mean,
-            "y": self.parametrization_fitted_._y,
-        }
+        arrays = {"W": self.W_, "Y": self.Y_, "labels": self._fitted_labels}
+        if self._X_mean is not None:
+            arrays["mean"] = self._X_mean
+        header = {"parameters": parameters, "status": int(self.status_)}
         save_tensors(
             filepath,
             {name: _tensor(value).cpu().numpy() for name, value in arrays.items()},
-            {"gpu_smds.SupervisedMDS": json.dumps(params)},
+            {"gpu_smds.SupervisedMDS": json.dumps(header)},
         )
 
     @classmethod
     def load(cls, filepath: str | Path) -> Self:
         """Read what :meth:`save` wrote; the fitted attributes are numpy arrays."""
-        arrays, header = load_tensors(filepath, "gpu_smds.SupervisedMDS")
-        model = cls(**json.loads(header))
-        model.W_, model.Y_, model._X_mean = arrays["W"], arrays["Y"], arrays["mean"]
+        arrays, text = load_tensors(filepath, "gpu_smds.SupervisedMDS")
+        header = json.loads(text)
+        model = cls(**{name: from_json(value) for name, value in header["parameters"].items()})
+        model.W_, model.Y_, model._X_mean = arrays["W"], arrays["Y"], arrays.get("mean")
         model.n_features_in_ = arrays["W"].shape[1]
-        manifold = resolve_manifold(model.manifold, model.n_components)
-        model.parametrization_fitted_ = FittedParametrization(manifold, arrays["y"], arrays["Y"])
+        model.status_ = Status(header["status"])
+        model._fitted_labels = arrays["labels"]
+        model.parametrization_fitted_ = clone(model._resolve_parametrization())
+        model.parametrization_fitted_.fit(arrays["labels"])
         return model
+
+    def _resolve_parametrization(self) -> Any:
+        given = self.parametrization
+        if isinstance(given, SMDSParametrization) or (
+            not isinstance(given, str) and hasattr(given, "compute_ideal_distances")
+        ):
+            return given
+        if not isinstance(given, str):
+            raise TypeError(
+                "parametrization must be 'computed', 'user_provided' or an SMDSParametrization, "
+                f"got {given!r}"
+            )
+        name = given.strip().lower()
+        if name == "computed":
+            resolved = resolve_manifold(self.manifold, self.n_components)
+            return ComputedSMDSParametrization(resolved.source, resolved.n_components)
+        if name != "user_provided":
+            raise ValueError(
+                f"parametrization must be 'computed' or 'user_provided', got {given!r}"
+            )
+        if self.manifold != "circular":  # smds warns even of its own default
+            warnings.warn(
+                "parametrization='user_provided': the manifold is ignored", stacklevel=3
+            )
+        return UserProvidedSMDSParametrization()
+
+    def _labels(self, y: Any, n: int, model: Any, constant: bool = False) -> np.ndarray:
+        if y is None:
+            raise ValueError(
+                "requires y to be passed, but the target y is None: SMDS is supervised"
+            )
+        labels = as_labels(y, n, constant)
+        shape = getattr(model, "manifold", None)
+        if 1 in np.atleast_1d(getattr(shape, "y_ndim", (1, 2))) and labels.shape[1:] == (1,):
+            labels = labels[:, 0]
+        if not constant:
+            self._fitted_labels = labels
+        return labels
 
     def _states(self, X: Any, reset: bool) -> Any:
         if isinstance(X, Tensor):

@@ -14,7 +14,8 @@ from torch import Tensor
 from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds.fitting import Solver
 from gpu_smds.results import ScoreMap
-from gpu_smds.shapes import Manifold, resolve_manifold
+from gpu_smds.specification import as_json, from_json
+from gpu_smds.manifolds import Manifold
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,9 @@ class FittedMap:
         ValueError
             The manifold is a callable of your own, which a file cannot hold.
         """
-        name = self.manifold.name
-        try:
-            resolve_manifold(name)
-        except ValueError as error:
-            raise ValueError(
-                f"manifold {name} is an object; only maps of a manifold given by name can be saved"
-            ) from error
         header = {
-            "manifold": name,
+            "manifold": as_json(self.manifold.source),
+            "name": self.manifold.name,
             "n_components": self.manifold.n_components,
             "alpha": self.solver.alphas[0],
             "orthonormal": self.solver.orthonormal,
@@ -119,6 +114,8 @@ class FittedMap:
             tensors["scale"],
             tensors["Y"],
             arrays["status"],
-            manifold=resolve_manifold(facts["manifold"], facts["n_components"]),
+            manifold=Manifold(
+                facts["name"], from_json(facts["manifold"]), facts["n_components"]
+            ),
             solver=Solver((facts["alpha"],), facts["orthonormal"], facts["standardize"]),
         )

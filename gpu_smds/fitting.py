@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_smds.folds import Folds, Rows
+from gpu_smds.folds import Fold, Folds, Rows
+from gpu_smds.incomplete import solve_incomplete
+from gpu_smds.manifolds import Embedding
 from gpu_smds.solve import procrustes, ridge, ridge_svd, signs
 from gpu_smds.states import CentredStates
+from gpu_smds.targets import Targets
 
 STANDARDIZE = (None, "train", "all")
 
@@ -52,8 +55,10 @@ class FoldFit:
     Attributes
     ----------
     Z
-        ``(b, n_test, K)`` projected test rows, up to a shift.
-    undetermined, constant
+        ``(b, n_test, K)`` projected test rows of all manifolds, up to a shift.
+    undetermined, unconverged
+        ``(T, b)`` bool, per manifold.
+    constant
         ``(b,)`` bool.
     """
 
@@ -61,6 +66,7 @@ class FoldFit:
     alpha: int
     Z: Tensor
     undetermined: Tensor
+    unconverged: Tensor
     constant: Tensor
 
 
@@ -69,7 +75,9 @@ def primal(n_train: int, d: int) -> bool:
     return d <= n_train
 
 
-def bytes_per_site(n: int, d: int, folds: Folds, solver: Solver, itemsize: int) -> int:
+def bytes_per_site(
+    n: int, d: int, folds: Folds, solver: Solver, itemsize: int, incomplete: bool = False
+) -> int:
     """Peak bytes that :func:`fit_folds` allocates per site, the block of states included."""
     n_train = max(fold.n_train for fold in folds.folds)
     states = n * d * (8 + 2 * itemsize) + n_train * d * 8
@@ -81,6 +89,8 @@ def bytes_per_site(n: int, d: int, folds: Folds, solver: Solver, itemsize: int) 
         work = n * n + 4 * n_train * n_train
     if not solver.orthonormal and 0.0 in solver.alphas:
         work = max(work, 3 * small * (n_train + d) + 4 * small * small)
+    if incomplete:
+        work += 8 * n_train * n_train + 2 * n_train * d + 4 * small * small
     return states + 8 * work
 
 
@@ -90,9 +100,8 @@ class Plan:
 
     Attributes
     ----------
-    embeddings
-        Per fold the centred ideal embedding of the training rows, ``(n_train, K)``; several
-        manifolds side by side.
+    targets
+        Per fold the ideal embeddings of the training rows, several manifolds side by side.
     reducer
         ``(n, F, K + 3)``: one product with it gives, for every fold, XᵀY, the means of the
         training and of the test rows, and a probe of the test rows.
@@ -100,16 +109,16 @@ class Plan:
 
     folds: Folds
     solver: Solver
-    embeddings: list[Tensor]
+    targets: Targets
     reducer: Tensor
 
     @classmethod
-    def of(cls, folds: Folds, solver: Solver, embeddings: list[Tensor], n: int) -> Plan:
+    def of(cls, folds: Folds, solver: Solver, targets: Targets, n: int) -> Plan:
         """Build the reducer for ``n`` rows."""
-        K = embeddings[0].shape[1]
-        reducer = embeddings[0].new_zeros(n, len(folds), K + 3)
+        K = targets.stacked[0].shape[1]
+        reducer = targets.stacked[0].new_zeros(n, len(folds), K + 3)
         every = torch.arange(n, device=reducer.device)
-        for f, (fold, Y) in enumerate(zip(folds.folds, embeddings, strict=True)):
+        for f, (fold, Y) in enumerate(zip(folds.folds, targets.stacked, strict=True)):
             train, test = every[fold.train], every[fold.test]
             # index_add, since a bootstrap repeats rows.
             reducer[:, f, :K].index_add_(0, train, Y)
@@ -117,7 +126,7 @@ class Plan:
             reducer[:, f, K].index_add_(0, train, weights[: len(train)] / max(len(train), 1))
             reducer[:, f, K + 1].index_add_(0, test, weights[: len(test)] / max(len(test), 1))
             reducer[:, f, K + 2].index_add_(0, test, signs(len(test), weights))
-        return cls(folds, solver, embeddings, reducer)
+        return cls(folds, solver, targets, reducer)
 
 
 def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
@@ -142,9 +151,20 @@ def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
         shifts, products, probes = shifts / scale, products / scale[..., None], probes / scale
     gram = _shared_gram(x, folds, solver)
     for f in range(len(folds)):
-        fits = _fit_fold(states, plan, f, products[f], shifts[f], probes[f], gram)
+        fold = _FoldStates.of(states, plan, f, shifts[f])
+        iterative = [
+            (i, solve_incomplete(fold.train(), i.distances, i.columns.stop - i.columns.start))
+            for i in plan.targets.incomplete[f]
+        ]
+        unconverged = torch.zeros(len(plan.targets), len(x), dtype=torch.bool, device=x.device)
+        for incomplete, fit in iterative:
+            unconverged[incomplete.target] = ~fit.converged
+        fits = _fit_fold(fold, plan, f, products[f], probes[f], gram)
         for a, (Z, undetermined) in enumerate(fits):
-            yield FoldFit(f, a, Z, undetermined, constant[f])
+            for incomplete, fit in iterative:
+                Z[..., incomplete.columns] = fold.project(fit.Wt)
+                undetermined[incomplete.target] = False
+            yield FoldFit(f, a, Z, undetermined, unconverged, constant[f])
 
 
 @dataclass(frozen=True)
@@ -157,7 +177,7 @@ class RowsFit:
         ``(b, d, k)``, applies to states centred by ``mean`` and divided by ``scale``.
     mean, scale
         ``(b, d)`` in the units of the raw states; the scale is 1 without standardisation.
-    undetermined, constant
+    undetermined, unconverged, constant
         ``(b,)`` bool.
     """
 
@@ -165,13 +185,16 @@ class RowsFit:
     mean: Tensor
     scale: Tensor
     undetermined: Tensor
+    unconverged: Tensor
     constant: Tensor
 
 
-def fit_rows(states: CentredStates, rows: Rows, n_rows: int, Y: Tensor, solver: Solver) -> RowsFit:
+def fit_rows(
+    states: CentredStates, rows: Rows, n_rows: int, embedding: Embedding, solver: Solver
+) -> RowsFit:
     """Fit one map per site of a block on some rows, with the first of the solver's alphas.
 
-    ``Y`` is the centred ideal embedding of those rows ``(n_rows, k)``.
+    ``embedding`` is that of the labels of those rows.
     """
     x = states.x[:, rows]
     shift = x.mean(1)
@@ -182,24 +205,34 @@ def fit_rows(states: CentredStates, rows: Rows, n_rows: int, Y: Tensor, solver: 
         scale = states.scale_of(rows, shift) if solver.standardize == "train" else states.scale_of()
         x /= scale[:, None]
     alpha = solver.alphas[0]
-    undetermined = torch.zeros_like(constant)
-    if solver.orthonormal:
+    Y = embedding.Y - embedding.Y.mean(0)
+    undetermined = unconverged = torch.zeros_like(constant)
+    if embedding.incomplete is not None:
+        fit = solve_incomplete(x, embedding.incomplete, Y.shape[1])
+        Wt, unconverged = fit.Wt, ~fit.converged
+    elif solver.orthonormal:
         Wt, undetermined = procrustes(x.mT @ Y)
     elif alpha == 0:
         Wt = ridge_svd(x, Y, 0.0)
     else:
-        signed = signs(n_rows, x)
-        if primal(n_rows, x.shape[2]):
-            fit = ridge(x.mT @ x, x.mT @ Y, x.mT @ signed, alpha)
-            Wt = fit.solution
-        else:
-            K = x @ x.mT
-            fit = ridge(K, Y, K @ signed, alpha)
-            Wt = x.mT @ fit.solution
-        doubtful = fit.doubtful(x @ Wt)
-        if bool(doubtful.any()):
-            Wt[doubtful] = ridge_svd(x[doubtful], Y, alpha)
-    return RowsFit(Wt, states.mean + shift, scale, undetermined, constant)
+        Wt = _ridge(x, Y, alpha)
+    return RowsFit(Wt, states.mean + shift, scale, undetermined, unconverged, constant)
+
+
+def _ridge(x: Tensor, Y: Tensor, alpha: float) -> Tensor:
+    """Ridge maps ``(b, d, k)`` of centred states ``(b, n, d)`` in the smaller of the two forms."""
+    signed = signs(x.shape[1], x)
+    if primal(*x.shape[1:]):
+        fit = ridge(x.mT @ x, x.mT @ Y, x.mT @ signed, alpha)
+        Wt = fit.solution
+    else:
+        K = x @ x.mT
+        fit = ridge(K, Y, K @ signed, alpha)
+        Wt = x.mT @ fit.solution
+    doubtful = fit.doubtful(x @ Wt, [slice(None)])
+    if bool(doubtful.any()):
+        Wt[doubtful] = ridge_svd(x[doubtful], Y, alpha)
+    return Wt
 
 
 def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> list[Tensor] | None:
@@ -219,93 +252,97 @@ def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> list[Tensor] | None
     return [x @ x.mT]
 
 
+@dataclass(frozen=True)
+class _FoldStates:
+    """Training and test rows of one fold; ``scale`` is None without training z-scores."""
+
+    x: Tensor
+    rows: Fold
+    shift: Tensor
+    scale: Tensor | None
+
+    @classmethod
+    def of(cls, states: CentredStates, plan: Plan, f: int, shift: Tensor) -> _FoldStates:
+        rows = plan.folds.folds[f]
+        z_scored = plan.solver.standardize == "train"
+        scale = states.scale_of(rows.train, shift) if z_scored else None
+        return cls(states.x, rows, shift, scale)
+
+    def train(self) -> Tensor:
+        """Training rows ``(b, n_train, d)``, centred and scaled."""
+        train = self.x[:, self.rows.train] - self.shift[:, None]
+        return train if self.scale is None else train.div_(self.scale[:, None])
+
+    def project(self, Wt: Tensor) -> Tensor:
+        """Test rows projected by maps ``(b, d, k)`` of scaled states."""
+        return self.x[:, self.rows.test] @ (
+            Wt if self.scale is None else Wt / self.scale[..., None]
+        )
+
+
 def _fit_fold(
-    states: CentredStates,
-    plan: Plan,
-    f: int,
-    M: Tensor,
-    shift: Tensor,
-    probe: Tensor,
-    gram: list[Tensor] | None,
+    fold: _FoldStates, plan: Plan, f: int, M: Tensor, probe: Tensor, gram: list[Tensor] | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Projections ``(b, n_test, K)`` of fold f, one per alpha.
+    """Projections ``(b, n_test, K)`` of fold f and what is undetermined ``(T, b)``, per alpha.
 
-    ``M`` is XᵀY ``(b, d, K)``, ``shift`` ``(b, d)`` the mean of the training rows and ``probe``
-    ``(b, d)`` a combination of the test rows.
+    ``M`` is XᵀY ``(b, d, K)`` and ``probe`` ``(b, d)`` a combination of the test rows.
     """
-    x, folds, solver = states.x, plan.folds, plan.solver
-    fold, Y = folds.folds[f], plan.embeddings[f]
-    test = x[:, fold.test]
-    determined = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    in_primal = primal(min(g.n_train for g in folds.folds), x.shape[2])
-
-    def centred_train() -> Tensor:
-        return x[:, fold.train] - shift[:, None]
-
-    C = None
-    if solver.needs_gram and in_primal:
-        C = _train_scatter(gram, f, shift, fold.n_train) if gram is not None else None
-        if C is None:
-            train = centred_train()
-            C = train.mT @ train
-
-    scale = None
-    if solver.standardize == "train":
-        if C is not None:
-            variance = C.diagonal(dim1=1, dim2=2) / fold.n_train
-        else:
-            variance = centred_train().square_().mean(1)
-        scale = states.scale(variance, shift)
-        M, probe = M / scale[..., None], probe / scale
-        if C is not None:
-            C = C / (scale[:, :, None] * scale[:, None, :])
-
-    def scaled_train() -> Tensor:
-        return centred_train() if scale is None else centred_train().div_(scale[:, None])
-
-    def project(Wt: Tensor) -> Tensor:
-        return test @ (Wt if scale is None else Wt / scale[..., None])
+    x, rows, solver, columns = fold.x, fold.rows, plan.solver, plan.targets.columns
+    Y = plan.targets.stacked[f]
+    if fold.scale is not None:
+        M, probe = M / fold.scale[..., None], probe / fold.scale
 
     if solver.orthonormal:
-        Wt, undetermined = procrustes(M)
+        fits = [procrustes(M[..., span]) for span in columns]
+        Wt = torch.cat([fit[0] for fit in fits], dim=-1)
+        undetermined = torch.stack([fit[1] for fit in fits])
         for _ in solver.alphas:  # without effect on an orthonormal map
-            yield project(Wt), undetermined
+            yield fold.project(Wt), undetermined
         return
 
-    # The dual system: the training rows' Gram matrix and its products with the test rows.
-    K = T = K_test = None
-    if solver.needs_gram and C is None:
+    determined = torch.zeros(len(columns), len(x), dtype=torch.bool, device=x.device)
+    C = K = T = K_test = None
+    if solver.needs_gram and primal(min(g.n_train for g in plan.folds.folds), x.shape[2]):
         if gram is None:
-            T = scaled_train()
-            K, probe = T @ T.mT, (T @ probe[..., None])[..., 0]
+            train = fold.train()
+            C = train.mT @ train
         else:
-            K = _sub_block(gram[0], fold.train, fold.train)
-            K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), True)
-            K_test = _sub_block(gram[0], fold.test, fold.train)
-            probe = K_test.mT @ signs(fold.n_test, x)
-            probe = probe - probe.mean(1, keepdim=True)
+            C = _train_scatter(gram, f, fold.shift, rows.n_train)
+            if fold.scale is not None:
+                C = C / (fold.scale[:, :, None] * fold.scale[:, None, :])
+    elif solver.needs_gram and gram is None:
+        T = fold.train()
+        K, probe = T @ T.mT, (T @ probe[..., None])[..., 0]
+    elif solver.needs_gram:
+        assert gram is not None
+        # The dual system: the training rows' Gram matrix and its products with the test rows.
+        K = _sub_block(gram[0], rows.train, rows.train)
+        K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), True)
+        K_test = _sub_block(gram[0], rows.test, rows.train)
+        probe = K_test.mT @ signs(rows.n_test, x)
+        probe = probe - probe.mean(1, keepdim=True)
 
     for alpha in solver.alphas:
         if alpha == 0:
-            yield project(ridge_svd(scaled_train(), Y, 0.0)), determined
+            yield fold.project(ridge_svd(fold.train(), Y, 0.0)), determined
             continue
         if C is not None:
             fit = ridge(C, M, probe, alpha)
-            Z = project(fit.solution)
+            Z = fold.project(fit.solution)
         else:
             assert K is not None
             fit = ridge(K, Y, probe, alpha)
             A = fit.solution - fit.solution.mean(1, keepdim=True)
             if T is not None:
-                Z = project(T.mT @ A)
+                Z = fold.project(T.mT @ A)
             else:
                 assert K_test is not None
                 Z = K_test @ A
-        doubtful = fit.doubtful(Z)
+        doubtful = fit.doubtful(Z, columns)
         if bool(doubtful.any()):
             Wt = torch.zeros_like(M)
-            Wt[doubtful] = ridge_svd(scaled_train()[doubtful], Y, alpha)
-            Z[doubtful] = project(Wt)[doubtful]
+            Wt[doubtful] = ridge_svd(fold.train()[doubtful], Y, alpha)
+            Z[doubtful] = fold.project(Wt)[doubtful]
         yield Z, determined
 
 

@@ -53,6 +53,21 @@ class Embedding:
     degenerate: bool
     incomplete: Tensor | None = None
 
+    @classmethod
+    def of(cls, Y: Tensor, determined: bool, D: Tensor | None = None) -> Embedding:
+        """Judge an embedding of distances D, which a set of points need not give."""
+        if D is not None and bool((D < 0).any()):
+            return cls(Y, True, not bool((D > 0).any()), D)
+        # Points that differ by rounding only (two labels a whole turn apart) count as one.
+        return cls(Y, determined, bool((Y - Y.mean(0)).abs().max() <= 1e-12))
+
+    @classmethod
+    def given(cls, Y: Any, D: Any, device: torch.device) -> Embedding:
+        """Take the arrays of a foreign parametrization as they are."""
+        coordinates = torch.from_numpy(np.asarray(Y, dtype=np.float64)).to(device)
+        distances = torch.from_numpy(np.asarray(D, dtype=np.float64)).to(device)
+        return cls.of(coordinates, True, distances)
+
 
 @dataclass(frozen=True)
 class Manifold:
@@ -84,20 +99,13 @@ class Manifold:
         self.check(y)
         k = self.n_components
         if isinstance(self.source, PointShape):
-            Y, determined = embed_points(
-                self.source.points(torch.from_numpy(y).to(device)), k
-            )
-            return _embedding(Y - Y.mean(0), determined, None)
+            points = self.source.points(torch.from_numpy(y).to(device))
+            return Embedding.of(*embed_points(points, k))
         if is_parametrization(self.source):
             fitted = copy.deepcopy(self.source).fit(y)
-            Y = torch.as_tensor(np.asarray(fitted.Y_, dtype=np.float64)).to(device)
-            D = np.asarray(fitted.D_)
-            incomplete = torch.from_numpy(D).to(device) if (D < 0).any() else None
-            return _embedding(Y, True, incomplete)
-        D = self.distances(y)
-        distances = torch.from_numpy(D).to(device)
-        Y, determined = classical_mds(distances, k, y)
-        return _embedding(Y - Y.mean(0), determined, distances if (D < 0).any() else None)
+            return Embedding.given(fitted.Y_, fitted.D_, device)
+        D = torch.from_numpy(self.distances(y)).to(device)
+        return Embedding.of(*classical_mds(D, k, y), D)
 
     def distances(self, y: np.ndarray) -> np.ndarray:
         """Ideal distances ``(n, n)`` float64 by the formula of smds; negative = undefined.
@@ -172,10 +180,3 @@ def is_parametrization(source: Any) -> bool:
 def _column(y: np.ndarray) -> bool:
     return y.ndim == 2 and y.shape[1] == 1
 
-
-def _embedding(Y: Tensor, determined: bool, incomplete: Tensor | None) -> Embedding:
-    # Points that differ by rounding only (two labels a whole turn apart) count as one.
-    degenerate = bool((Y - Y.mean(0)).abs().max() <= 1e-12)
-    if incomplete is not None:
-        degenerate = not bool((incomplete > 0).any())
-    return Embedding(Y, determined, degenerate, incomplete)

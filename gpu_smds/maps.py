@@ -20,22 +20,16 @@ from gpu_smds._validation import (
 )
 from gpu_smds.budget import resolve_budget, sites_per_block
 from gpu_smds.fitted import FittedMap
-from gpu_smds.fitting import (
-    STANDARDIZE,
-    Plan,
-    Solver,
-    bytes_per_site,
-    fit_folds,
-    fit_rows,
-)
+from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows
 from gpu_smds.folds import Fold, Folds, Rows, resolve_folds
+from gpu_smds.manifolds import Embedding, resolve_manifold
 from gpu_smds.results import ScoreMap
-from gpu_smds.shapes import resolve_manifold
+from gpu_smds.scoring import score_targets
 from gpu_smds.sites import Sites
 from gpu_smds.states import CentredStates
-from gpu_smds.status import Status
-from gpu_smds.stress import METRICS
-from gpu_smds.targets import Targets, embed, raise_status
+from gpu_smds.status import Status, raise_status, undefined
+from gpu_smds.stress import metric_name
+from gpu_smds.targets import Target
 
 
 def score_map(
@@ -68,7 +62,8 @@ def score_map(
     y
         Labels ``(n_samples,)`` or ``(n_samples, k)``.
     manifold
-        A name, a shape object, or a callable labels → distance matrix (with ``n_components``).
+        A name, a shape object (ours or of smds), a parametrization, or a callable labels →
+        distance matrix; the last and foreign shapes with ``n_components``.
     cv
         An int, a scikit-learn splitter, an iterable of (train, test) indices, or None to fit
         and score on all samples.
@@ -79,7 +74,7 @@ def score_map(
     standardize
         None, "train" (z-score fitted on the training part) or "all" (on all samples).
     metric
-        Name of the stress metric.
+        Name of a stress metric (:data:`gpu_smds.METRICS`) or a ``StressMetrics`` value.
     n_components
         Components of the embedding; None takes the manifold's own number.
     groups
@@ -112,42 +107,26 @@ def score_map(
     labels = as_labels(y, sites.n)
     manifolds, many_manifolds = as_list(manifold, "manifold")
     metrics, many_metrics = as_list(metric, "metric")
-    for name in metrics:
-        check_choice(name, tuple(METRICS), "metric")
+    metrics = [metric_name(value) for value in metrics]
     alphas, many_alphas = as_alphas(alpha)
     shapes = [resolve_manifold(value, n_components) for value in manifolds]
     where = resolve_device(device, sites.device)
     folds = resolve_folds(cv, labels, groups)
-    solver = Solver(alphas, bool(orthonormal), standardize)
-
     budget = resolve_budget(memory_budget, where)
-    per_site = bytes_per_site(sites.n, sites.d, folds, solver, sites.dtype.itemsize)
-    size = sites_per_block(budget, per_site, where)
-    targets = Targets(shapes, folds, labels, metrics, where, keep_bytes=budget // 8)
-    plan = Plan.of(folds, solver, targets.stacked, sites.n)
-
-    shape = (len(shapes), len(metrics), len(alphas), len(folds), len(sites))
-    scores = torch.full(shape, torch.nan, dtype=torch.float64, device=where)
-    status = torch.zeros((shape[0], *shape[2:]), dtype=torch.int8, device=where)
-    blocks = sites.blocks(size)
-    for block in report(blocks, progress, len(sites), "scoring"):
-        raw = sites.read(block, folds.order, where)
-        states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
-        span = slice(block.start, block.stop)
-        for fit in fit_folds(states, plan):
-            for m in range(len(shapes)):
-                values, state = targets.score(
-                    m,
-                    fit.fold,
-                    fit.Z,
-                    {
-                        Status.UNDETERMINED: fit.undetermined,
-                        Status.CONSTANT: fit.constant,
-                        Status.NON_FINITE: states.non_finite,
-                    },
-                )
-                scores[m, :, fit.alpha, fit.fold, span] = values
-                status[m, fit.alpha, fit.fold, span] = state
+    keep = budget // (8 * len(shapes) * len(folds))
+    targets = [
+        Target.of(shape, folds, labels[folds.order], where, keep, metrics) for shape in shapes
+    ]
+    scores, status = score_targets(
+        sites,
+        folds,
+        Solver(alphas, bool(orthonormal), standardize),
+        targets,
+        metrics,
+        where,
+        budget,
+        progress,
+    )
 
     # An axis for each list that was given; the others have length 1 and go.
     listed = {"manifold": many_manifolds, "metric": many_metrics, "alpha": many_alphas}
@@ -157,12 +136,12 @@ def score_map(
         "fold",
         *(f"site{axis}" for axis in range(len(sites.site_shape))),
     )
-    sizes = {"manifold": shape[0], "metric": shape[1], "alpha": shape[2], "fold": shape[3]}
+    sizes = dict(zip(("manifold", "metric", "alpha", "fold"), scores.shape, strict=False))
     kept = [sizes[dim] for dim in dims if dim in sizes]
     kept_status = [sizes[dim] for dim in dims if dim in sizes and dim != "metric"]
     return ScoreMap(
-        scores.cpu().numpy().reshape(*kept, *sites.site_shape),
-        status.cpu().numpy().reshape(*kept_status, *sites.site_shape),
+        scores.reshape(*kept, *sites.site_shape),
+        status.reshape(*kept_status, *sites.site_shape),
         dims,
         coords,
     )
@@ -200,14 +179,14 @@ def fit_map(
     shape = resolve_manifold(manifold, n_components)
     solver = Solver(alphas, bool(orthonormal), standardize)
     where = resolve_device(device, sites.device)
-    embedding = embed(shape, torch.from_numpy(labels).to(where))
+    embedding = shape.embed(labels, where)
     if embedding.degenerate:
         raise ValueError(f"all labels fall on one point of the {shape.name} manifold")
-    maps = fit_sites(sites, slice(0, sites.n), embedding.Y, solver, where, memory_budget, progress)
+    maps = fit_sites(sites, slice(0, sites.n), embedding, solver, where, memory_budget, progress)
     if not embedding.determined:
         maps.status.clamp_(min=int(Status.UNDETERMINED))
     return FittedMap(
-        maps.Wt.mT.reshape(*sites.site_shape, shape.n_components, sites.d),
+        maps.Wt.mT.reshape(*sites.site_shape, embedding.Y.shape[1], sites.d),
         maps.mean.reshape(*sites.site_shape, sites.d),
         maps.scale.reshape(*sites.site_shape, sites.d),
         embedding.Y,
@@ -241,18 +220,20 @@ class SiteMaps:
 def fit_sites(
     sites: Sites,
     rows: Rows,
-    Y: Tensor,
+    embedding: Embedding,
     solver: Solver,
     device: torch.device,
     memory_budget: int | None,
     progress: Progress = False,
 ) -> SiteMaps:
-    """Fit one map per site on some rows, with their centred ideal embedding ``(n_rows, k)``."""
-    fold = Fold(rows, rows, len(Y), len(Y))
+    """Fit one map per site on some rows, with the ideal embedding of their labels."""
+    n_rows, k = embedding.Y.shape
+    fold = Fold(rows, rows, n_rows, n_rows)
     fit = Folds([fold], np.arange(sites.n), partition=False)
     budget = resolve_budget(memory_budget, device)
-    per_site = bytes_per_site(sites.n, sites.d, fit, solver, sites.dtype.itemsize)
-    count, k = len(sites), Y.shape[1]
+    incomplete = embedding.incomplete is not None
+    per_site = bytes_per_site(sites.n, sites.d, fit, solver, sites.dtype.itemsize, incomplete)
+    count = len(sites)
     Wt = torch.empty(count, sites.d, k, dtype=torch.float64, device=device)
     mean = torch.empty(count, sites.d, dtype=torch.float64, device=device)
     scale = torch.empty_like(mean)
@@ -261,17 +242,17 @@ def fit_sites(
     for block in report(sites.blocks(size), progress, count, "fitting"):
         raw = sites.read(block, fit.order, device)
         states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
-        fitted = fit_rows(states, rows, len(Y), Y, solver)
+        fitted = fit_rows(states, rows, n_rows, embedding, solver)
         state = raise_status(
             torch.zeros(len(block), dtype=torch.int8, device=device),
             {
                 Status.UNDETERMINED: fitted.undetermined,
+                Status.NOT_CONVERGED: fitted.unconverged,
                 Status.CONSTANT: fitted.constant,
                 Status.NON_FINITE: states.non_finite,
             },
         )
-        undefined = state > Status.UNDETERMINED
         span = slice(block.start, block.stop)
-        Wt[span] = fitted.Wt.masked_fill(undefined[:, None, None], torch.nan)
+        Wt[span] = fitted.Wt.masked_fill(undefined(state)[:, None, None], torch.nan)
         mean[span], scale[span], status[span] = fitted.mean, fitted.scale, state
     return SiteMaps(Wt, mean, scale, status)

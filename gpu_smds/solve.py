@@ -5,6 +5,7 @@ component: the map is returned transposed, ``Wt`` of shape ``(*batch, d, k)``, s
 ``Wt.mT``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,18 +42,22 @@ class RidgeSolution:
     trace: Tensor
     failed: Tensor
 
-    def doubtful(self, Z: Tensor) -> Tensor:
-        """Sites ``(*batch)`` whose projections ``(*batch, n, k)`` may have lost their digits.
+    def doubtful(self, Z: Tensor, columns: Sequence[slice]) -> Tensor:
+        """Sites ``(*batch)`` whose projections ``(*batch, n, K)`` may have lost their digits.
 
         A factorisation solves a system that is off by E, |E| about eps·λmax. To first order the
         projections of states x are then off by xᵀ(C + αI)⁻¹E W. The probe is a combination of
-        those states with random signs, so its solution has the size of (C + αI)⁻¹x.
+        those states with random signs, so its solution has the size of (C + αI)⁻¹x. ``columns``
+        names the manifolds among the K columns, each of which is judged by its own scale.
         """
         eps = torch.finfo(Z.dtype).eps
-        size = torch.linalg.vector_norm(self.solution, dim=(-2, -1))
-        error = eps * self.trace * size * torch.linalg.vector_norm(self.probe, dim=-1)
-        spread = torch.linalg.vector_norm(Z - Z.mean(-2, keepdim=True), dim=(-2, -1))
-        lost: Tensor = self.failed | ~(error <= _DOUBTFUL * spread / Z.shape[-2] ** 0.5)
+        reach = eps * self.trace * torch.linalg.vector_norm(self.probe, dim=-1)
+        lost = self.failed
+        for span in columns:
+            error = reach * torch.linalg.vector_norm(self.solution[..., span], dim=(-2, -1))
+            part = Z[..., span]
+            spread = torch.linalg.vector_norm(part - part.mean(-2, keepdim=True), dim=(-2, -1))
+            lost = lost | ~(error <= _DOUBTFUL * spread / Z.shape[-2] ** 0.5)
         return lost
 
 

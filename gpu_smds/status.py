@@ -1,27 +1,37 @@
 """Why a site has no score: one status per site and fold, each with an explanation."""
 
+from collections.abc import Mapping
 from enum import IntEnum
+
+from torch import Tensor
 
 
 class Status(IntEnum):
     """Outcome of one fit and score, stored in :attr:`gpu_smds.ScoreMap.status`.
 
-    Every value but ``OK`` and ``UNDETERMINED`` goes with a NaN score. The larger value wins
+    From ``NO_PROJECTION`` on the score is NaN; the others qualify a score. The larger value wins
     where several apply.
     """
 
     OK = 0
     UNDETERMINED = 1
-    NO_PROJECTION = 2
-    TOO_FEW = 3
-    DEGENERATE_LABELS = 4
-    CONSTANT = 5
-    NON_FINITE = 6
+    EQUAL_DISTANCES = 2
+    NOT_CONVERGED = 3
+    NO_PROJECTION = 4
+    TOO_FEW = 5
+    DEGENERATE_LABELS = 6
+    CONSTANT = 7
+    NON_FINITE = 8
 
     @property
     def explanation(self) -> str:
         """The cause, as one sentence for people."""
         return _EXPLANATIONS[self]
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether such a site has a score."""
+        return self < Status.NO_PROJECTION
 
 
 _EXPLANATIONS = {
@@ -30,9 +40,29 @@ _EXPLANATIONS = {
         "The score is one of many: the ideal embedding or the rotation is not determined by the "
         "data (tied eigenvalues, or fewer directions than components)."
     ),
+    Status.EQUAL_DISTANCES: (
+        "All ideal distances of the test part are equal, so that a rank correlation is not "
+        "defined (NaN); the other metrics are."
+    ),
+    Status.NOT_CONVERGED: "The fit to incomplete distances stopped before it converged.",
     Status.NO_PROJECTION: "The fitted map projects all test samples to one point.",
     Status.TOO_FEW: "Fewer than two samples to fit or to score.",
     Status.DEGENERATE_LABELS: "All labels of the training or test part fall on one point.",
     Status.CONSTANT: "The states are the same in every sample of the training or test part.",
     Status.NON_FINITE: "The states hold NaN or inf, or overflow when squared.",
 }
+
+
+def raise_status(status: Tensor, causes: Mapping[Status, Tensor]) -> Tensor:
+    """Raise each status ``(*batch)`` int8 to the causes that apply: the most serious one stays.
+
+    ``causes`` are bool tensors that broadcast to ``(*batch)``.
+    """
+    for cause, applies in causes.items():
+        status = status.maximum(applies.to(status.dtype) * int(cause))
+    return status
+
+
+def undefined(status: Tensor) -> Tensor:
+    """Where ``(*batch)`` a status leaves no score."""
+    return status >= Status.NO_PROJECTION

@@ -1,12 +1,16 @@
-"""Stress: how well projected distances match the ideal ones, batched over sites."""
+"""The five metrics: how well projected distances match the ideal ones, batched over sites."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from gpu_smds.ideal import Ideal, probabilities
 
 # 1 − S = sqrt(1 − ρ²) loses half the digits near a perfect fit: below this stress the residuals
 # are summed themselves. At the border the closed form still errs by under 1e-12.
@@ -16,70 +20,205 @@ _NEAR_PERFECT = 1e-3
 _BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
 
 
-class IdealDistances(Protocol):
-    """Ideal distances of one set of labels, served in blocks of rows."""
+class StressMetrics(Enum):
+    """Names of the metrics, as in ``smds.stress``."""
 
-    n: int
-
-    def rows(self, rows: slice) -> Tensor:
-        """Distances ``(len(rows), n)`` from some samples to all, float64."""
-        ...
-
-    @property
-    def sum_of_squares(self) -> float:
-        """Σ D² over all ordered pairs."""
-        ...
+    SCALE_NORMALIZED_STRESS = "scale_normalized_stress"
+    NON_METRIC_STRESS = "non_metric_stress"
+    SHEPARD_GOODNESS_SCORE = "shepard_goodness_score"
+    NORMALIZED_STRESS = "normalized_stress"
+    NORMALIZED_KL_DIVERGENCE = "normalized_kl_divergence"
 
 
-def scale_normalized_score(Z: Tensor, ideal: IdealDistances) -> Tensor:
-    """Score 1 − sqrt(Σ(D − aD̂)² / ΣD²) with the best scale a = ΣDD̂ / ΣD̂².
-
-    The default metric of smds (Smelser, Miller & Kobourov 2024). Sums run over all ordered
-    pairs, which leaves the score unchanged. Only ΣDD̂ needs the pairs; ΣD̂² over ordered pairs
-    is 2n Σ‖z − z̄‖².
+class Projections:
+    """Distances between the projected samples of b sites, each kind computed once at most.
 
     Parameters
     ----------
     Z
-        Projected states ``(b, n, k)`` float64.
+        ``(b, n, k)`` float64.
     ideal
-        Ideal distances of the n samples.
+        What they are compared with.
+    """
+
+    def __init__(self, Z: Tensor, ideal: Ideal) -> None:
+        self.Z = Z - Z.mean(1, keepdim=True)
+        self.ideal = ideal
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """All distances ``(b, n, n)``."""
+        return _distances(self.Z, self.Z)
+
+    @cached_property
+    def pairs(self) -> Tensor:
+        """Distances ``(b, P)`` of the pairs that have an ideal one."""
+        return self.matrix.flatten(1)[:, self.ideal.pair_index]
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """ΣDD̂ and ΣD̂², each ``(b,)``, over ordered pairs.
+
+        Only the first needs the pairs: ΣD̂² over all ordered pairs is 2n Σ‖z − z̄‖².
+        """
+        if not self.ideal.complete:
+            return 2 * self.pairs @ self.ideal.pairs, 2 * self.pairs.square().sum(1)
+        squares = 2 * self.ideal.n * self.Z.square().sum((1, 2))
+        cross = torch.zeros_like(squares)
+        for rows, distances in self._blocks(slice(None)):
+            cross += torch.einsum("brn,rn->b", distances, self.ideal.rows(rows))
+        return cross, squares
+
+    def residual(self, sites: Tensor, scale: Tensor) -> Tensor:
+        """Σ(D − scale·D̂)² over ordered pairs, for some sites with a scale each."""
+        if not self.ideal.complete:
+            return 2 * (self.ideal.pairs - scale[:, None] * self.pairs[sites]).square().sum(1)
+        total = torch.zeros_like(scale)
+        for rows, distances in self._blocks(sites):
+            difference = self.ideal.rows(rows) - scale[:, None, None] * distances
+            total += difference.square().sum((1, 2))
+        return total
+
+    def _blocks(self, sites: Tensor | slice) -> Iterator[tuple[slice, Tensor]]:
+        """Distances ``(b, r, n)`` by blocks of r rows."""
+        if "matrix" in self.__dict__:
+            yield slice(0, self.ideal.n), self.matrix[sites]
+            return
+        Z = self.Z[sites]
+        b, n, _ = Z.shape
+        step = max(1, _block_bytes(Z) // (8 * n * max(b, 1)))
+        for start in range(0, n, step):
+            rows = slice(start, min(start + step, n))
+            yield rows, _distances(Z[:, rows], Z)
+
+
+def scale_normalized_score(p: Projections) -> Tensor:
+    """1 − sqrt(Σ(D − aD̂)² / ΣD²) with the best scale a = ΣDD̂ / ΣD̂².
+
+    The default metric (Smelser, Miller & Kobourov 2024).
+    """
+    cross, squares = p.sums
+    cosine_squared = cross.square() / (p.ideal.sum_of_squares * squares)
+    return 1 - _exact_where_small(p, (1 - cosine_squared).clamp(min=0).sqrt(), cross / squares)
+
+
+def normalized_score(p: Projections) -> Tensor:
+    """1 − sqrt(Σ(D̂ − D)² / ΣD²), which changes with the scale of the projection."""
+    cross, squares = p.sums
+    total = p.ideal.sum_of_squares
+    stress = ((squares - 2 * cross + total).clamp(min=0) / total).sqrt()
+    return 1 - _exact_where_small(p, stress, torch.ones_like(cross))
+
+
+def non_metric_score(p: Projections) -> Tensor:
+    """1 − Σ(f(D) − D̂)² / ΣD̂² with f the best non-decreasing function of D.
+
+    As in smds without a root. Where rounding splits the largest ideal distance in two, smds gives
+    NaN (its regression refuses to look past its last abscissa); here it has a score.
+    """
+    residual = (p.ideal.groups.fit(p.pairs) - p.pairs).square().sum(1)
+    return 1 - residual / p.pairs.square().sum(1)
+
+
+def shepard_score(p: Projections) -> Tensor:
+    """Spearman's rank correlation of D and D̂."""
+    ordered, order = p.pairs.sort(dim=1)
+    count = ordered.shape[1]
+    place = torch.arange(count, dtype=torch.float64, device=ordered.device)
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    # Ties share the mean of their first and last place.
+    first = torch.where(begins, place, 0.0).cummax(1).values
+    ends = begins.roll(-1, 1)
+    ends[:, -1] = True
+    last = torch.where(ends, place, count).flip(1).cummin(1).values.flip(1)
+    ranks = (first + last) / 2 - (count - 1) / 2
+    return (p.ideal.ranks[order] * ranks).sum(1) / torch.linalg.vector_norm(ranks, dim=1)
+
+
+def kl_score(p: Projections) -> Tensor:
+    """exp(−KL(P‖Q)), Gaussian neighbour probabilities of the ideal and projected distances."""
+    P, Q = p.ideal.probabilities, probabilities(p.matrix)
+    return torch.exp(-(P * (P / Q).log_()).sum((1, 2)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, and whether it reads all projected distances at once."""
+
+    score: Callable[[Projections], Tensor]
+    whole: bool
+
+
+METRICS = {
+    "scale_normalized_stress": Metric(scale_normalized_score, whole=False),
+    "non_metric_stress": Metric(non_metric_score, whole=True),
+    "shepard_goodness_score": Metric(shepard_score, whole=True),
+    "normalized_stress": Metric(normalized_score, whole=False),
+    "normalized_kl_divergence": Metric(kl_score, whole=True),
+}
+
+
+def metric_name(metric: str | StressMetrics) -> str:
+    """Name of a metric given as a string or as an enum value of ours or of smds.
+
+    Raises
+    ------
+    ValueError
+        Unknown name.
+    """
+    name = getattr(metric, "value", metric)
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+    return str(name)
+
+
+def needs_whole(metrics: Sequence[str]) -> bool:
+    """Whether one of the metrics reads all distances at once."""
+    return any(METRICS[name].whole for name in metrics)
+
+
+def score_projections(
+    Z: Tensor, ideal: Ideal, metrics: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Score projections ``(b, n, k)`` by several metrics.
 
     Returns
     -------
     scores : Tensor
-        ``(b,)``; NaN where all samples are projected to one point.
+        ``(metrics, b)``.
+    collapsed : Tensor
+        ``(b,)`` bool, where all samples fall on one point, which leaves no score.
     """
-    Z = Z - Z.mean(1, keepdim=True)
-    projected = 2 * ideal.n * Z.square().sum((1, 2))
-    cross = torch.zeros_like(projected)
-    for rows, distances in _projected_distances(Z):
-        cross += torch.einsum("brn,rn->b", distances, ideal.rows(rows))
-    cosine_squared = cross.square() / (ideal.sum_of_squares * projected)
-    stress = (1 - cosine_squared).clamp(min=0).sqrt()
+    size = max(len(Z), 1)
+    if needs_whole(metrics) or not ideal.complete:
+        size = max(1, _block_bytes(Z) // (8 * ideal.n**2))
+    scores = Z.new_empty(len(metrics), len(Z))
+    collapsed = torch.zeros(len(Z), dtype=torch.bool, device=Z.device)
+    for start in range(0, len(Z), size):
+        span = slice(start, start + size)
+        p = Projections(Z[span], ideal)
+        if needs_whole(metrics):
+            _ = p.matrix  # so that the sums read it instead of computing their own
+        for m, name in enumerate(metrics):
+            scores[m, span] = METRICS[name].score(p)
+        collapsed[span] = ~(p.sums[1] > 0)
+    return scores, collapsed
+
+
+def _exact_where_small(p: Projections, stress: Tensor, scale: Tensor) -> Tensor:
     close = stress < _NEAR_PERFECT
     if bool(close.any()):
-        scale = (cross / projected)[close, None, None]
-        residual = torch.zeros_like(scale[:, 0, 0])
-        for rows, distances in _projected_distances(Z[close]):
-            residual += (ideal.rows(rows) - scale * distances).square().sum((1, 2))
-        stress[close] = (residual / ideal.sum_of_squares).sqrt()
-    return torch.where(projected > 0, 1 - stress, torch.nan)
+        sites = close.nonzero()[:, 0]
+        exact = p.residual(sites, scale[sites])
+        stress[sites] = (exact / p.ideal.sum_of_squares).sqrt()
+    return stress
 
 
-METRICS: dict[str, Callable[[Tensor, IdealDistances], Tensor]] = {
-    "scale_normalized_stress": scale_normalized_score
-}
+def _distances(A: Tensor, B: Tensor) -> Tensor:
+    # The matmul form cancels for near points; this one subtracts first.
+    return torch.cdist(A, B, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _projected_distances(Z: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Distances between projected samples ``(b, r, n)``, by blocks of r rows."""
-    b, n, _ = Z.shape
-    step = max(1, _BLOCK_BYTES.get(Z.device.type, 4 << 20) // (8 * n * max(b, 1)))
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        # The matmul form cancels for near points; this one subtracts first.
-        yield (
-            rows,
-            torch.cdist(Z[:, rows], Z, compute_mode="donot_use_mm_for_euclid_dist"),
-        )
+def _block_bytes(Z: Tensor) -> int:
+    return _BLOCK_BYTES.get(Z.device.type, 4 << 20)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gpu_smds._progress import Progress, report
-from gpu_smds._validation import as_labels, check_choice, resolve_device
+from gpu_smds._validation import as_labels, resolve_device
 from gpu_smds.budget import resolve_budget, sites_per_block
 from gpu_smds.fitted import FittedMap
 from gpu_smds.folds import Fold, Folds, resolve_folds
@@ -17,9 +17,9 @@ from gpu_smds.maps import SiteMaps, fit_sites
 from gpu_smds.results import ScoreMap
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
-from gpu_smds.status import Status
-from gpu_smds.stress import METRICS
-from gpu_smds.targets import Targets, embed
+from gpu_smds.status import Status, undefined
+from gpu_smds.stress import metric_name
+from gpu_smds.targets import Target, Targets
 
 
 def transfer_map(
@@ -63,7 +63,7 @@ def transfer_map(
     ValueError
         Shapes that do not fit, or ``cv`` with a map whose states are gone (loaded from a file).
     """
-    check_choice(metric, tuple(METRICS), "metric")
+    metrics = [metric_name(metric)]
     sites = Sites(X)
     labels = as_labels(y, sites.n)
     lead, n_targets = sites.site_shape[:-1], sites.site_shape[-1:]
@@ -80,7 +80,7 @@ def transfer_map(
     rows = [_original_rows(fold, folds.order) for fold in folds.folds]
     plain = Folds(rows, np.arange(sites.n), partition=False)
     budget = resolve_budget(memory_budget, where)
-    targets = Targets([fitted.manifold], plain, labels, [metric], where, budget // 8)
+    targets = _one_target(fitted, plain, labels, metrics, where, budget)
     n_sources = fitted.site_shape[-1]
     shape = (len(folds), *lead, n_sources, *n_targets)
     scores = torch.full(shape, torch.nan, dtype=torch.float64, device=where)
@@ -112,9 +112,8 @@ def transfer_map(
                     },
                 )
                 state = torch.maximum(state, source_status[index][:, None])
-                undefined = state > Status.UNDETERMINED
                 where_to: Any = (f, *index, slice(None), stretch)
-                scores[where_to] = values[0].masked_fill(undefined, torch.nan)
+                scores[where_to] = values[0].masked_fill(undefined(state), torch.nan)
                 status[where_to] = state
     for _ in turns:  # lets the bar close
         pass
@@ -124,7 +123,7 @@ def transfer_map(
 
 def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMap:
     """Score each site of X by the map of the same site; see :meth:`FittedMap.score`."""
-    check_choice(metric, tuple(METRICS), "metric")
+    metrics = [metric_name(metric)]
     sites = Sites(X)
     if sites.site_shape != fitted.site_shape or sites.d != fitted.W.shape[-1]:
         raise ValueError(
@@ -135,7 +134,7 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
     where = fitted.W.device
     folds = resolve_folds(None, labels)
     budget = resolve_budget(None, where)
-    targets = Targets([fitted.manifold], folds, labels, [metric], where, budget // 8)
+    targets = _one_target(fitted, folds, labels, metrics, where, budget)
     Wt = fitted.W.mT.flatten(0, -3) if sites.site_shape else fitted.W.mT[None]
     scale = fitted.scale.reshape(-1, sites.d)
     source_status = torch.from_numpy(fitted.status.reshape(-1)).to(where)
@@ -152,7 +151,7 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
             0, 0, Z, {Status.CONSTANT: constant, Status.NON_FINITE: states.non_finite}
         )
         state = torch.maximum(state, source_status[span])
-        scores[span] = values[0].masked_fill(state > Status.UNDETERMINED, torch.nan)
+        scores[span] = values[0].masked_fill(undefined(state), torch.nan)
         status[span] = state
     dims = ("fold", *(f"site{axis}" for axis in range(len(sites.site_shape))))
     return ScoreMap(
@@ -160,6 +159,19 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
         status.cpu().numpy().reshape(1, *sites.site_shape),
         dims,
     )
+
+
+def _one_target(
+    fitted: FittedMap,
+    folds: Folds,
+    labels: np.ndarray,
+    metrics: list[str],
+    device: torch.device,
+    budget: int,
+) -> Targets:
+    keep = budget // (8 * len(folds))
+    target = Target.of(fitted.manifold, folds, labels[folds.order], device, keep, metrics)
+    return Targets([target], metrics, folds, device)
 
 
 def _original_rows(fold: Fold, order: np.ndarray) -> Fold:
@@ -198,9 +210,8 @@ def _sources(
     X, source_labels = fitted.source
     if not np.array_equal(source_labels, labels):
         raise ValueError("with cv, y must be the labels that the map was fitted on")
-    y = torch.from_numpy(labels).to(device)
-    embedding = embed(fitted.manifold, y[fold.train])
-    return fit_sites(Sites(X), fold.train, embedding.Y, fitted.solver, device, memory_budget)
+    embedding = fitted.manifold.embed(labels[_numpy(fold.train)], device)
+    return fit_sites(Sites(X), fold.train, embedding, fitted.solver, device, memory_budget)
 
 
 def _target_rows(
