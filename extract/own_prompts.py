@@ -196,6 +196,12 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
             for match in re.finditer(f"{before}{re.escape(value)}{after}", text)
             if not any(match.start() < end and start < match.end() for _, _, start, end in taken)
         ]
+        if not found and value in (earlier := {text[a:b]: other for other, _, a, b in taken}):
+            raise UsageError(
+                f"{where}: the value {value!r} of slot '{name}' stands only where slot "
+                f"'{earlier[value]}' does: leave out these slots, words that differ become slots "
+                "by themselves"
+            )
         if not found:
             raise UsageError(f"{where}: the value {value!r} of slot '{name}' is not in its text")
         taken += found
