@@ -138,7 +138,7 @@ class Run:
         ExtractError
             Files that were altered, a full disk, a model that cannot be loaded.
         """
-        if self.manifest is not None and self.manifest.get("extracted") and self.options.save:
+        if self.manifest is not None and self.manifest.get("extracted"):
             states = HiddenStates.open(self.folder / "states")
             self.screen.note(f"{self.source.name}: states of {self.folder} are used again")
             return states, columns_of(self.manifest)

@@ -95,9 +95,13 @@ def extract_states(
         One sentence alone does not fit the memory, or the files cannot be written.
     """
     limit = getattr(_text_config(model.config), "max_position_embeddings", None)
-    longest = max(len(row) for row in tokens.ids)
+    lengths = [len(row) for row in tokens.ids]
+    longest = max(lengths)
     if limit and longest > limit:
-        raise ExtractError(f"a sentence has {longest} tokens, the model takes {limit}")
+        raise ExtractError(
+            f"sentence {lengths.index(longest) + 1} has {longest} tokens, the model takes {limit}: "
+            "shorten it"
+        )
     # Padding is masked, so any token will do where the tokenizer's own is not in the model.
     if pad_token_id >= model.get_input_embeddings().weight.shape[0]:
         pad_token_id = 0
@@ -183,4 +187,5 @@ def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+    return any(sign in text for sign in signs)

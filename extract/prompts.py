@@ -79,8 +79,11 @@ class Prompts:
             writer.writerow([sentence, *values, *(slot[i] for slot in self.slots.values())])
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(text.getvalue(), encoding="utf-8", newline="")
-        partial.replace(path)
+        try:
+            partial.write_text(text.getvalue(), encoding="utf-8", newline="")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def ordinal(day: int) -> str:

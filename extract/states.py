@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -97,7 +97,8 @@ class HiddenStates:
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             entries = list(index["files"].items())
-        except (OSError, ValueError, KeyError) as error:
+            nonfinite = np.array(index["nonfinite"], dtype=np.int64)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExtractError(
                 f"{folder / INDEX} cannot be read ({error}): extract again with --force"
             ) from error
@@ -125,7 +126,7 @@ class HiddenStates:
             layers.append(int(facts["layer"]))
             tensor, metadata = map_file(folder / name, writable=False)
             tensors.append(tensor)
-        return cls(tensors, tuple(layers), metadata, np.array(index["nonfinite"], dtype=np.int64))
+        return cls(tensors, tuple(layers), metadata, nonfinite)
 
 
 class StatesWriter:
@@ -168,7 +169,13 @@ class StatesWriter:
         self.rows_done = 0
         self.nonfinite = np.zeros((len(layers), shape[1]), dtype=np.int64)
         if folder is None:
-            self.tensors = [torch.empty(shape, dtype=dtype) for _ in layers]
+            try:
+                self.tensors = [torch.empty(shape, dtype=dtype) for _ in layers]
+            except (MemoryError, RuntimeError) as error:  # torch's for the CPU is a RuntimeError
+                raise ExtractError(
+                    f"{len(layers) * self._bytes() / 1e9:.2f} GB of states do not fit the memory: "
+                    "leave out --no-save, or keep fewer --layers"
+                ) from error
             return
         self._plan = hashlib.sha256(
             json.dumps([metadata, self.layers, shape, str(dtype)]).encode()
@@ -188,14 +195,17 @@ class StatesWriter:
             target[start:stop].copy_(states)
             bad = (~target[start:stop].isfinite()).sum((0, 2))
             self.nonfinite[i] += bad.cpu().numpy()
-        self.rows_done = stop
         if self.folder is not None:
             facts = {
                 "plan": self._plan,
                 "rows_done": stop,
                 "nonfinite": self.nonfinite.tolist(),
             }
-            write_json(self.folder / PROGRESS, facts)
+            try:
+                write_json(self.folder / PROGRESS, facts)
+            except OSError as error:
+                self._give_up(error)
+        self.rows_done = stop
 
     def finish(self) -> HiddenStates:
         """Give the files their final names and return the states."""
@@ -217,6 +227,7 @@ class StatesWriter:
                 partial.replace(self.folder / _name(layer))
             facts = {"files": files, "nonfinite": self.nonfinite.tolist()}
             write_json(self.folder / INDEX, facts)
+            # Last: as long as it is there, the next call takes the files up again.
             (self.folder / PROGRESS).unlink(missing_ok=True)
         except OSError as error:
             self._give_up(error)
@@ -239,24 +250,28 @@ class StatesWriter:
             facts = json.loads((self.folder / PROGRESS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        whole = all(
-            path.is_file() and path.stat().st_size == self._size(layer)
-            for layer, path in zip(self.layers, self._partials(), strict=True)
-        )
-        if facts.get("plan") != self._plan or not whole:
+        if facts.get("plan") != self._plan:
             return False
+        for layer, partial in zip(self.layers, self._partials(), strict=True):
+            # Interrupted while the files got their final names: they are partial ones again.
+            final = self.folder / _name(layer)
+            if final.is_file() and not partial.exists():
+                final.replace(partial)
+            if not partial.is_file() or partial.stat().st_size != self._size(layer):
+                return False
         self.rows_done = int(facts["rows_done"])
         self.nonfinite = np.array(facts["nonfinite"], dtype=np.int64)
         return True
 
     def _allocate(self) -> None:
         assert self.folder is not None
-        for old in [*self.folder.glob("layer_*.safetensors*"), self.folder / INDEX]:
-            old.unlink(missing_ok=True)
-        (self.folder / PROGRESS).unlink(missing_ok=True)
+        replaced = list(self.folder.glob("layer_*.safetensors*"))
         needed, free = self._needed(), shutil.disk_usage(self.folder).free
+        free += sum(path.stat().st_size for path in replaced)
         if needed > free:
-            raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free")
+            self._too_full()
+        for old in [*replaced, self.folder / INDEX, self.folder / PROGRESS]:
+            old.unlink(missing_ok=True)
         for layer, path in zip(self.layers, self._partials(), strict=True):
             with path.open("wb") as file:
                 # Reserved now, so that a full disk shows before the model runs and not as a
@@ -285,18 +300,25 @@ class StatesWriter:
         text += b" " * (-len(text) % 64)  # data aligned for the memory map
         return len(text).to_bytes(8, "little") + text
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: OSError) -> NoReturn:
         assert self.folder is not None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            for partial in self._partials():
-                partial.unlink(missing_ok=True)
-            (self.folder / PROGRESS).unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ExtractError(f"{self.folder} cannot be written: {error.strerror}") from error
+        if self.rows_done:
             raise ExtractError(
-                f"the disk of {self.folder} is too full for {self._needed() / 1e9:.2f} GB of "
-                "states: free some space, choose --out on another disk, fewer --layers or "
-                "--no-save"
+                f"the disk of {self.folder} is full: free some space and give the same command "
+                f"again, it goes on after sentence {self.rows_done}"
             ) from error
-        raise ExtractError(f"{self.folder} cannot be written: {error.strerror}") from error
+        for partial in self._partials():
+            partial.unlink(missing_ok=True)
+        self._too_full(error)
+
+    def _too_full(self, error: OSError | None = None) -> NoReturn:
+        raise ExtractError(
+            f"the disk of {self.folder} is too full for {self._needed() / 1e9:.2f} GB of "
+            "states: free some space, choose --out on another disk, fewer --layers or "
+            "--no-save"
+        ) from error
 
 
 def map_file(path: Path, writable: bool) -> tuple[Tensor, dict[str, str]]:

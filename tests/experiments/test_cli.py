@@ -197,6 +197,15 @@ def test_no_save_keeps_states_out_of_the_folder(models, tmp_path):
     assert (tmp_path / "results" / "summary.json").is_file()
 
 
+def test_no_save_after_a_finished_run_uses_its_states(models, tmp_path):
+    arguments = ("independent", "--model", models["gpt2"], "--samples", 12, "--out", tmp_path)
+    run(*arguments)
+    before = (tmp_path / "states" / "index.json").read_bytes()
+    assert "used again" in run(*arguments, "--no-save")
+    assert "used again" in run(*arguments)
+    assert (tmp_path / "states" / "index.json").read_bytes() == before
+
+
 def test_dry_run_writes_nothing(models, tmp_path):
     base = ("all", "--model", models["gpt2"], "--samples", 12, "--out", tmp_path / "run")
     output = run(*base, "--dry-run")

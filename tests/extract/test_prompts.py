@@ -1,4 +1,5 @@
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +84,13 @@ def test_csv_is_what_own_prompts_reads(tmp_path):
     assert again.texts == prompts.texts
     assert again.units == prompts.units
     assert again.hash == prompts.hash
+
+
+def test_csv_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        study_prompts(4).to_csv(tmp_path / "p.csv")
+    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,16 @@
+import errno
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
-from extract import ExtractError, HiddenStates
+from extract import ExtractError, HiddenStates, states
 from extract.states import StatesWriter
 
 LAYERS = (0, 2, 5)
@@ -31,13 +35,13 @@ def _write(folder, dtype=torch.float32, only=None):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_written_and_read(tmp_path, dtype):
     writer, whole = _write(tmp_path, dtype)
-    for states in (writer.finish(), HiddenStates.open(tmp_path)):
-        assert states.shape == (7, 3, 4, 3)
-        assert states.dtype == dtype
-        assert states.layers == LAYERS
+    for found in (writer.finish(), HiddenStates.open(tmp_path)):
+        assert found.shape == (7, 3, 4, 3)
+        assert found.dtype == dtype
+        assert found.layers == LAYERS
         for i in range(3):
-            assert torch.equal(states[:, i, 1:3], whole[i][:, 1:3])
-            assert torch.equal(states[:, i, 2], whole[i][:, 2])
+            assert torch.equal(found[:, i, 1:3], whole[i][:, 1:3])
+            assert torch.equal(found[:, i, 2], whole[i][:, 2])
     with safe_open(tmp_path / "layer_05.safetensors", framework="pt") as file:
         assert torch.equal(file.get_tensor("hidden_states"), whole[2])
         assert file.metadata() == {"model": "tiny", "layer": "5"}
@@ -110,6 +114,105 @@ def test_full_disk_is_an_error_before_the_model_runs(tmp_path, monkeypatch):
     with pytest.raises(ExtractError, match=r"too full for .* --no-save"):
         _write(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_keeps_the_states_that_would_be_replaced(tmp_path, monkeypatch):
+    _write(tmp_path)[0].finish()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(ExtractError, match="too full"):
+        StatesWriter(tmp_path, LAYERS, (70, 4, 3), torch.float32, {"model": "other"})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    # What is replaced makes room for what replaces it.
+    StatesWriter(tmp_path, LAYERS, SHAPE, torch.float32, {"model": "new!"})
+
+
+def test_a_file_that_may_not_grow(tmp_path):
+    # A real limit: what posix_fallocate meets on a disk that fills up as it reserves.
+    code = f"""
+import resource, torch
+from pathlib import Path
+from extract import ExtractError
+from extract.states import StatesWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    StatesWriter(Path({str(tmp_path)!r}), (0, 1), (100, 100, 100), torch.float32, {{}})
+except ExtractError as error:
+    print(error)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert "too full for 0.01 GB" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def _full_disk(monkeypatch, name):
+    """Make writing the JSON file of this name fail as on a full disk."""
+    write_json = states.write_json
+
+    def refuse(path, facts):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_json(path, facts)
+
+    monkeypatch.setattr(states, "write_json", refuse)
+
+
+def test_disk_that_fills_up_while_the_model_runs(tmp_path, monkeypatch):
+    _write(tmp_path / "a", only=2)
+    with monkeypatch.context() as patch:
+        _full_disk(patch, "progress.json")
+        with pytest.raises(ExtractError, match=r"is full: free some space .* after sentence 4"):
+            _write(tmp_path / "a")
+    writer = _write(tmp_path / "a", only=0)[0]
+    assert writer.rows_done == 4
+    _write(tmp_path / "a")[0].finish()
+    _write(tmp_path / "b")[0].finish()
+    for path in (tmp_path / "b").iterdir():
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+
+
+def test_disk_that_is_full_at_the_very_end(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        _full_disk(patch, "index.json")
+        with pytest.raises(ExtractError, match=r"is full: free some space .* after sentence 7"):
+            _write(tmp_path)[0].finish()
+    writer, whole = _write(tmp_path, only=0)
+    assert writer.rows_done == 7
+    writer.finish()
+    assert torch.equal(HiddenStates.open(tmp_path)[:, 1], whole[1])
+
+
+def test_interrupted_while_files_get_their_names(tmp_path, monkeypatch):
+    replace = Path.replace
+
+    def interrupt(path, target):
+        if path.name == "layer_02.safetensors.partial":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            _write(tmp_path)[0].finish()
+    writer, whole = _write(tmp_path, only=0)
+    assert writer.rows_done == 7
+    writer.finish()
+    assert torch.equal(HiddenStates.open(tmp_path)[:, 0], whole[0])
+
+
+def test_states_beyond_the_memory():
+    with pytest.raises(ExtractError, match="do not fit the memory: leave out --no-save"):
+        StatesWriter(None, LAYERS, (10**7, 10**5, 10**5), torch.float32, {})
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"files": []}', '{"files": {}}'])
+def test_index_that_is_not_ours(tmp_path, content):
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(ExtractError, match=r"index\.json cannot be read .* --force"):
+        HiddenStates.open(tmp_path)
 
 
 def test_folder_that_cannot_be_made(tmp_path):
