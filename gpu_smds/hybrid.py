@@ -110,10 +110,10 @@ class HybridSMDS(SupervisedMDS):
         return _like(X_proj, _tensor(states).to(_tensor(X_proj).device))
 
     def save(self, filepath: str | Path) -> None:
-        """Not supported: a foreign reducer cannot be written without a pickle."""
+        """Not supported: a foreign reducer cannot be written as safetensors."""
         raise NotImplementedError(
-            "a foreign reducer cannot be written without a pickle: save it with skops, "
-            "or refit it from the states"
+            "a foreign reducer cannot be written as safetensors: save it with skops, or refit it "
+            "from the states"
         )
 
     def _resolve_parametrization(self) -> Any:

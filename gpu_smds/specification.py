@@ -1,4 +1,4 @@
-"""Manifolds and parametrizations as JSON, so that files need no pickle."""
+"""Manifolds and parametrizations as JSON, so that they fit into files."""
 
 from __future__ import annotations
 
