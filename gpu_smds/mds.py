@@ -121,9 +121,10 @@ def _leading(B: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _cut(Y: Tensor, eigenvalues: Tensor, k: int, rank: int | None = None) -> tuple[Tensor, bool]:
+    tie = TIE * max(float(eigenvalues[0]), 0.0)
+    # Where the distances have fewer than k dimensions the rest is rounding noise: zero instead.
+    Y = Y * (eigenvalues > tie)
     if k >= (Y.shape[1] if rank is None else rank):
         return torch.nn.functional.pad(Y[:, :k], (0, max(0, k - Y.shape[1]))), True
     last, next_ = float(eigenvalues[k - 1]), float(eigenvalues[k])
-    tie = TIE * max(float(eigenvalues[0]), 0.0)
-    determined = last <= tie or last - next_ > tie
-    return Y[:, :k].contiguous(), determined
+    return Y[:, :k].contiguous(), last <= tie or last - next_ > tie

@@ -156,14 +156,14 @@ class UserProvidedSMDSParametrization(SMDSParametrization):
         ValueError
             Fixed coordinates of another number of samples.
         """
-        if self.y is not None or y is None:
-            if y is not None and len(y) != len(self.Y_):
-                raise ValueError(
-                    f"the fixed coordinates are of {len(self.Y_)} samples, the labels of {len(y)}: "
-                    "give a template and a mapper to score other samples"
-                )
-            return _euclidean(self.Y_)
-        return _euclidean(self._coordinates(y))
+        if self.y is None:
+            return _euclidean(self.Y_ if y is None else self._coordinates(y))
+        if y is not None and len(y) != len(self.y):
+            raise ValueError(
+                f"the fixed coordinates are of {len(self.y)} samples, the labels of {len(y)}: "
+                "give a template and a mapper to score other samples"
+            )
+        return _euclidean(self.y)
 
     @property
     def _maps(self) -> bool:
