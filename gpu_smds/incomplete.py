@@ -1,0 +1,407 @@
+"""Linear maps to ideal distances of which some are undefined, batched over sites.
+
+Without all distances there is no classical MDS to regress on; smds minimises over the map the
+squared errors of the defined distances (``SupervisedMDS._fit_scipy``), and so does this module.
+The problem is metric MDS restricted to linear combinations of given variables (de Leeuw & Heiser
+1980, "Multidimensional scaling with restrictions on the configuration"): the SMACOF step
+T ← (XᵀLX)⁺ XᵀB(Z)Z, with L the Laplacian of the graph of defined pairs, never raises the loss. In
+coordinates where XᵀLX is the identity that step is a gradient step of length 1, which makes these
+coordinates the right ones for L-BFGS, and itself the safeguard for when L-BFGS oversteps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, shortest_path
+from torch import Tensor
+
+from gpu_smds.mds import classical_mds
+
+# Pairs of steps and gradient changes that L-BFGS remembers.
+_MEMORY = 20
+
+# Starts drawn at random beside smds' and the MDS one. On a line the samples cannot pass each other
+# without raising the loss, so that almost every order has a minimum of its own.
+_RANDOM_STARTS = {1: 16}
+_RANDOM_STARTS_ELSE = 4
+
+# Smoothing of the random starts: distances are sqrt(d² + ε²) with ε² these fractions of the
+# largest ideal distance squared, one after the other (Groenen, Heiser & Meulman 1999, "Global
+# optimization in least-squares multidimensional scaling by distance smoothing"). It lets samples
+# pass through each other.
+_SMOOTHING = (0.25, 0.06, 0.015, 0.004)
+_SMOOTH_ITERATIONS = 20
+
+# Iterations after which only a site's best start goes on.
+_SCREENING = 60
+
+# A later start replaces an earlier one only if it gains this fraction of the loss, or of ΣD² for
+# losses that are zero but for rounding: else rounding would choose between equal minima.
+_GAIN, _ZERO = 1e-9, 1e-20
+
+# Bytes of the temporaries over a block of pairs, as in stress.py; bytes of a chunk of sites.
+_BLOCK_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
+_CHUNK_BYTES = {"cpu": 512 << 20, "cuda": 8 << 30}
+
+
+@dataclass(frozen=True)
+class IncompleteFit:
+    """Maps fitted to incomplete distances.
+
+    Attributes
+    ----------
+    Wt
+        ``(b, d, k)``, smds' ``W_`` is ``Wt.mT``. NaN where states are NaN or infinite.
+    loss
+        ``(b,)`` Σ (‖zᵢ − zⱼ‖ − Dᵢⱼ)² over the defined ordered pairs, as smds sums it.
+    converged
+        ``(b,)`` bool, whether the gradient vanished to the tolerance. The minimum is local.
+    iterations
+        ``(b,)`` int, of the best start.
+    """
+
+    Wt: Tensor
+    loss: Tensor
+    converged: Tensor
+    iterations: Tensor
+
+
+def solve_incomplete(
+    X: Tensor,
+    D: Tensor,
+    n_components: int,
+    *,
+    tol: float = 1e-8,
+    max_iter: int = 2000,
+    chunk: int | None = None,
+) -> IncompleteFit:
+    """Fit linear maps to the defined ones of the ideal distances, each site by itself.
+
+    Counterpart of ``SupervisedMDS._fit_scipy`` in smds, with the same loss. Deviations: exact
+    gradients, the stop is at a vanishing gradient and not after 15,000 evaluations of the loss,
+    and several starts compete, smds' own among them (the others: MDS of the distances completed
+    by shortest paths, and seeded random ones). Where the states leave W undetermined it is the
+    one of minimum norm; smds keeps there what its random start had.
+
+    Parameters
+    ----------
+    X
+        States ``(b, n, d)``. Only their differences matter: a common offset of a site is removed.
+    D
+        Ideal distances ``(n, n)``, symmetric; negative = undefined.
+    n_components
+        Columns k of the map.
+    tol
+        Length of the gradient, in the coordinates where XᵀLX is the identity, at which a site has
+        converged, relative to the root of the sum of the squared distances.
+    max_iter
+        Iterations at most, after the screening of the starts.
+    chunk
+        Sites at a time; by default as many as fit into a fixed amount of memory. The results are
+        the same.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not match, or distances that are NaN, asymmetric or all undefined.
+    """
+    if X.ndim != 3 or D.shape != (X.shape[1], X.shape[1]) or n_components < 1:
+        raise ValueError(
+            f"X must be (sites, n, d), D (n, n) and n_components at least 1; got {tuple(X.shape)}, "
+            f"{tuple(D.shape)} and {n_components}"
+        )
+    pairs = _read_pairs(D.to(X.device, torch.float64))
+    b, n, d = X.shape
+    if chunk is None:
+        # The states, their image and its three factors, each (n, min(n, d)) or smaller.
+        chunk = max(1, _CHUNK_BYTES.get(X.device.type, 512 << 20) // (48 * n * max(d, 1)))
+    Wt = X.new_full((b, d, n_components), torch.nan, dtype=torch.float64)
+    loss = Wt.new_full((b,), torch.nan)
+    converged = torch.zeros(b, dtype=torch.bool, device=X.device)
+    iterations = torch.zeros(b, dtype=torch.int64, device=X.device)
+    starts = _starts(pairs, n_components)
+    usable = X.isfinite().all(-1).all(-1).nonzero().squeeze(1)
+    for sites in usable.split(chunk):
+        centred = X[sites].to(torch.float64)
+        centred -= centred.mean(1, keepdim=True)
+        P, to_map = _basis(centred, pairs)
+        x = _best_start(centred, P, pairs, starts)
+        found = _descend(P, pairs, x, max_iter, tol)
+        fitted = to_map @ found.x[:, 0].mT
+        reached, _ = _errors((centred @ fitted).permute(2, 1, 0).contiguous(), pairs)
+        Wt[sites], loss[sites], iterations[sites] = fitted, 4 * reached, found.iterations[:, 0]
+        # W passes through the inverse singular values of X: a basis that is nearly singular may
+        # promise a loss that W in floating point does not keep.
+        kept = reached <= found.loss[:, 0] * (1 + 1e-6) + 1e-12 * pairs.scale
+        converged[sites] = found.converged[:, 0] & kept
+    return IncompleteFit(Wt, loss, converged, iterations)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The defined pairs, shared by all sites.
+
+    Lists of neighbours instead of an (n, n) matrix: chains define few pairs. Rows and not a list
+    of edges: sums over rows need no scattering, whose order varies on GPUs.
+    """
+
+    neighbours: Tensor  # (n, m), padded by the sample itself: distance 0, ideal distance 0
+    ideal: Tensor  # (n, m)
+    laplacian: Tensor  # (n, n) of the graph of pairs, all of weight 1
+    root: Tensor  # (n', n) with rootᵀ root = L, n' = n − components of the graph
+    inverse_root: Tensor  # (n, n'), its pseudo-inverse
+    scale: float  # Σ D² / 4 over ordered pairs: the loss of Z = 0 as _errors counts it
+    completed: Tensor  # (n, n) distances with the undefined ones replaced by shortest paths
+
+
+def _read_pairs(D: Tensor) -> _Pairs:
+    defined = D >= 0
+    defined.fill_diagonal_(False)
+    if not bool(defined.any()):
+        raise ValueError("all ideal distances between different samples are undefined")
+    if not torch.equal(D, D.mT) or bool(D.isposinf().any()):
+        raise ValueError("ideal distances must be symmetric, without NaN or infinity")
+    degree = defined.sum(1)
+    order = torch.sort(~defined, dim=1, stable=True).indices[:, : int(degree.max())]
+    padding = torch.arange(order.shape[1], device=D.device) >= degree[:, None]
+    own = torch.arange(len(D), device=D.device)[:, None]
+
+    edges = defined.cpu().numpy().nonzero()
+    # In a sparse graph explicit zeros are edges, of length 0.
+    graph = csr_array((D.cpu().numpy()[edges], edges), shape=D.shape)
+    completed = torch.from_numpy(np.asarray(shortest_path(graph, directed=False))).to(D)
+    # Nothing says how far apart the components of the graph are.
+    completed[completed.isinf()] = completed[completed.isfinite()].max()
+    components = int(connected_components(graph, directed=False)[0])
+
+    laplacian = torch.diag(degree.to(D)) - defined.to(D)
+    values, vectors = torch.linalg.eigh(laplacian)
+    # Eigenvalue 0 belongs to shifts of whole components, which no distance sees.
+    values, vectors = values[components:].sqrt(), vectors[:, components:]
+    ideal = D.gather(1, order).masked_fill(padding, 0)
+    return _Pairs(
+        neighbours=torch.where(padding, own, order),
+        ideal=ideal,
+        laplacian=laplacian,
+        root=values[:, None] * vectors.mT,
+        inverse_root=vectors / values,
+        scale=float(ideal.square().sum()) / 4,
+        completed=completed,
+    )
+
+
+def _basis(X: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+    """Coordinates x of the projections Z = P xᵀ that the states allow, with PᵀLP = I.
+
+    Parameters
+    ----------
+    X
+        Centred states ``(b, n, d)``.
+    pairs
+        The defined pairs.
+
+    Returns
+    -------
+    P : Tensor
+        ``(b, n, r)``, r = min(n', d). Z is X Wt but for shifts of whole components of the graph.
+    to_map : Tensor
+        ``(b, d, r)``: Wt = to_map xᵀ, of minimum norm. Directions with singular values up to
+        max(n, d)·eps of the largest count as absent: both have zero columns for them.
+    """
+    U, S, Vt = torch.linalg.svd(pairs.root @ X, full_matrices=False)
+    present = max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[:, :1] < S
+    P = pairs.inverse_root @ (U * present[:, None])
+    return P, Vt.mT * torch.where(present, 1 / S, 0)[:, None]
+
+
+def _starts(pairs: _Pairs, k: int) -> Tensor:
+    """Configurations ``(s, n, k)`` to start from, for all sites; the first one is the MDS."""
+    n = len(pairs.ideal)
+    embedding, _ = classical_mds(pairs.completed, k)
+    count = _RANDOM_STARTS.get(k, _RANDOM_STARTS_ELSE)
+    drawn = torch.from_numpy(np.random.default_rng(0).normal(size=(count, n, k)))
+    return torch.cat((embedding[None], drawn.to(embedding)))
+
+
+def _best_start(X: Tensor, P: Tensor, pairs: _Pairs, starts: Tensor) -> Tensor:
+    """Coordinates ``(b, 1, k, r)`` that the best of the starts leads to in a few iterations."""
+    b, _, d = X.shape
+    s, n, k = starts.shape
+    # The start of smds.
+    W = torch.from_numpy(np.random.default_rng(42).normal(scale=0.01, size=(k, d))).to(X)
+    configurations = torch.cat(((X @ W.mT)[:, None], starts.expand(b, s, n, k)), dim=1)
+    projected = configurations.mT.reshape(b, -1, n) @ pairs.laplacian @ P
+    x = projected.view(b, s + 1, k, -1)
+    drawn = x[:, 2:]
+    length = torch.linalg.vector_norm(drawn, dim=(2, 3), keepdim=True)
+    drawn = torch.where(length > 0, drawn / length, 0) * pairs.scale**0.5
+    for fraction in _SMOOTHING:
+        smoothing = fraction * float(pairs.ideal.max()) ** 2
+        drawn = _descend(P, pairs, drawn, _SMOOTH_ITERATIONS, 0, smoothing).x
+    found = _descend(P, pairs, torch.cat((x[:, :2], drawn), dim=1), _SCREENING, 0)
+    least = found.loss.min(1, keepdim=True).values
+    good = found.loss <= least * (1 + _GAIN) + _ZERO * pairs.scale
+    first = good.to(torch.uint8).argmax(1)
+    return found.x[torch.arange(b, device=X.device), first][:, None]
+
+
+@dataclass
+class _Descent:
+    """Where s starts of b sites have come to."""
+
+    x: Tensor  # (b, s, k, r)
+    loss: Tensor  # (b, s)
+    converged: Tensor  # (b, s)
+    iterations: Tensor  # (b, s)
+
+
+def _descend(
+    P: Tensor, pairs: _Pairs, x: Tensor, max_iter: int, tol: float, smoothing: float = 0.0
+) -> _Descent:
+    """Minimise the loss from each start by L-BFGS, with the SMACOF step as safeguard.
+
+    A step is taken only if it lowers the loss. After one that did not, the next is the SMACOF
+    step, which does by theory; where even that fails, rounding has the word and the start rests.
+    """
+    b, s, k, r = x.shape
+    n = P.shape[1]
+
+    def value(P: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        Z = P @ x.view(-1, s * k, r).mT
+        loss, slopes = _errors(Z.view(-1, n, s, k).permute(3, 1, 0, 2).flatten(2), pairs, smoothing)
+        rows = slopes.unflatten(2, (-1, s)).permute(2, 3, 0, 1).reshape(-1, s * k, n)
+        return loss, (rows @ P).view(-1, k * r)
+
+    result = _Descent(
+        x.new_empty(x.shape),
+        x.new_empty(b, s),
+        torch.zeros(b, s, dtype=torch.bool, device=x.device),
+        torch.zeros(b, s, dtype=torch.int64, device=x.device),
+    )
+    sites = torch.arange(b, device=x.device)
+    x = x.reshape(b * s, k * r)
+    loss, gradient = value(P, x)
+    steps = changes = x.new_zeros(b * s, 0, k * r)
+    rested = torch.zeros_like(loss, dtype=torch.bool)
+    iterations = torch.zeros_like(loss, dtype=torch.int64)
+    plain = torch.ones_like(rested)
+    for iteration in range(max_iter + 1):
+        small = gradient.square().sum(1) <= 2 * tol**2 * pairs.scale
+        rested |= small
+        running = ~rested.view(-1, s).all(1)
+        count = int(running.sum())
+        if iteration == max_iter or 2 * count <= len(running):
+            # Sites at rest leave the batch when they are half of it.
+            result.x[sites] = x.view(-1, s, k, r)
+            result.loss[sites] = loss.view(-1, s)
+            result.converged[sites] = small.view(-1, s)
+            result.iterations[sites] = iterations.view(-1, s)
+            if iteration == max_iter or count == 0:
+                break
+            kept = running.repeat_interleave(s)
+            P, sites = P[running], sites[running]
+            x, loss, gradient, steps, changes, rested, iterations, plain = (
+                t[kept] for t in (x, loss, gradient, steps, changes, rested, iterations, plain)
+            )
+        step = _lbfgs_step(steps, changes, gradient)
+        slope = (step * gradient).sum(1)
+        plain |= ~(slope < 0)
+        step = torch.where(plain[:, None], -gradient, step)
+        slope = torch.where(plain, -gradient.square().sum(1), slope)
+        new_loss, new_gradient = value(P, x + step)
+        taken = (new_loss <= loss + 1e-4 * slope) & ~rested
+        iterations += ~rested
+        rested |= plain & ~taken
+        plain = ~taken
+        # What is not taken enters the memory as zeros, which _lbfgs_step passes over.
+        step = torch.where(taken[:, None], step, 0)
+        change = torch.where(taken[:, None], new_gradient - gradient, 0)
+        x = x + step
+        loss = torch.where(taken, new_loss, loss)
+        gradient = gradient + change
+        curved = (step * change).sum(1) > 1e-10 * step.norm(dim=1) * change.norm(dim=1)
+        steps, changes = (
+            torch.cat((past[:, 1 - _MEMORY :], (new * curved[:, None])[:, None]), dim=1)
+            for past, new in ((steps, step), (changes, change))
+        )
+    return result
+
+
+def _lbfgs_step(S: Tensor, Y: Tensor, g: Tensor) -> Tensor:
+    """−H g with the inverse Hessian of L-BFGS, all starts at once.
+
+    The compact form (Byrd, Nocedal & Schnabel 1994, "Representations of quasi-Newton matrices and
+    their use in limited memory methods", eq. 3.1): products of small matrices instead of the two
+    loops over the memory.
+
+    Parameters
+    ----------
+    S, Y
+        Steps and changes of the gradient ``(c, m, q)``, oldest first; zeros where there was none.
+    g
+        Gradients ``(c, q)``.
+    """
+    if not S.shape[1]:
+        return -g
+    SY, YY = S @ Y.mT, Y @ Y.mT
+    curvature = SY.diagonal(dim1=1, dim2=2)
+    present = curvature > 0
+    R = SY.triu() + torch.diag_embed((~present).to(S))
+    # The scale of H comes from the latest pair.
+    order = torch.arange(1, S.shape[1] + 1, device=S.device)
+    latest = torch.where(present, order, 0).argmax(1, keepdim=True)
+    scale = curvature.gather(1, latest) / YY.diagonal(dim1=1, dim2=2).gather(1, latest)
+    scale = torch.where(present.any(1, keepdim=True), scale, 1)[..., None]
+    Sg, Yg = S @ g[..., None], Y @ g[..., None]
+    u = torch.linalg.solve_triangular(R, Sg, upper=True)
+    middle = torch.diag_embed(curvature) + scale * YY
+    v = torch.linalg.solve_triangular(R.mT, middle @ u - scale * Yg, upper=False)
+    Hg: Tensor = scale[..., 0] * g + (S.mT @ v - scale * (Y.mT @ u))[..., 0]
+    return -Hg
+
+
+def _errors(Z: Tensor, pairs: _Pairs, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Loss of configurations and its derivative.
+
+    Parameters
+    ----------
+    Z
+        ``(k, n, c)``: the samples of c configurations.
+    pairs
+        The defined pairs.
+    smoothing
+        ε²: distances are taken as sqrt(d² + ε²).
+
+    Returns
+    -------
+    loss : Tensor
+        ``(c,)`` Σ (d − D)² / 4 over ordered pairs.
+    derivative : Tensor
+        ``(k, n, c)``. Coincident samples have no direction to each other and pull at each other
+        with nothing.
+    """
+    _, n, c = Z.shape
+    m = pairs.ideal.shape[1]
+    block = max(1, _BLOCK_BYTES.get(Z.device.type, 1 << 20) // (8 * m * c))
+    loss = Z.new_zeros(c)
+    derivative = torch.empty_like(Z)
+    Z = Z.contiguous()
+    for start in range(0, n, block):
+        rows = slice(start, min(start + block, n))
+        ideal = pairs.ideal[rows, :, None]
+        others = pairs.neighbours[rows].flatten()
+        differences = [z[rows, None] - z.index_select(0, others).view(-1, m, c) for z in Z.unbind()]
+        squared = differences[0].square()
+        for difference in differences[1:]:
+            squared.addcmul_(difference, difference)
+        distances = squared.add_(smoothing).sqrt_()
+        errors = distances - ideal
+        loss += errors.square().sum((0, 1)) / 4
+        pull = torch.where(distances > 0, errors.div_(distances), 0)
+        for component, difference in enumerate(differences):
+            derivative[component, rows] = difference.mul_(pull).sum(1)
+    return loss, derivative
