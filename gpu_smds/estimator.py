@@ -17,7 +17,7 @@ from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds._validation import as_alphas, as_labels, check_dtype, resolve_device
 from gpu_smds.fitting import Solver
 from gpu_smds.ideal import Ideal
-from gpu_smds.manifolds import Manifold, resolve_manifold
+from gpu_smds.manifolds import Embedding, Manifold, resolve_manifold
 from gpu_smds.maps import fit_sites
 from gpu_smds.parametrization import (
     ComputedSMDSParametrization,
@@ -69,8 +69,9 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     parametrization_fitted_
         Holds ``D_``, ``Y_`` and ``compute_ideal_distances``.
     status_
-        A :class:`gpu_smds.Status` that qualifies the fit: ``OK``, ``UNDETERMINED`` or
-        ``NOT_CONVERGED``.
+        A :class:`gpu_smds.Status` that qualifies the fit: ``OK``, ``UNDETERMINED``,
+        ``NOT_CONVERGED``, or ``DEGENERATE_LABELS``, with a warning, where the labels differ but
+        fall on one point of the shape (the two ends of a whole turn); W is then zero.
     n_features_in_
         Number of features.
     """
@@ -107,22 +108,17 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_dtype(self.dtype)
         alphas, _ = as_alphas(self.alpha)
         model = self._resolve_parametrization()
-        X = self._states(X, reset=True)
-        if len(X) < 2:
-            raise ValueError(f"Found array with n_samples={len(X)}; at least 2 are needed")
-        labels = self._labels(y, len(X), model)
+        X, labels = self._training_data(X, y, model)
         fitted = clone(model).fit(labels)
         sites = Sites(X)
         device = resolve_device(self.device, sites.device)
         embedding = embedding_of(fitted, device)
-        if embedding.degenerate:
-            raise ValueError(f"no map can be fitted: {Status.DEGENERATE_LABELS.explanation}")
         solver = Solver(alphas, bool(self.orthonormal), None)
         maps = fit_sites(sites, slice(0, sites.n), embedding, solver, device, None)
         status = Status(int(maps.status[0]))
         if not status.is_defined:
             raise ValueError(f"no map can be fitted: {status.explanation}")
-        self.status_ = max(status, Status.OK if embedding.determined else Status.UNDETERMINED)
+        self.status_ = max(status, _judge(embedding))
         self.W_ = _like(X, maps.Wt[0].mT.contiguous())
         self.Y_ = _like(X, embedding.Y)
         # A fit to distances sees no origin: its states are not centred, as in smds.
@@ -229,10 +225,15 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"parametrization must be 'computed' or 'user_provided', got {given!r}"
             )
         if self.manifold != "circular":  # smds warns even of its own default
-            warnings.warn(
-                "parametrization='user_provided': the manifold is ignored", stacklevel=3
-            )
+            warnings.warn("parametrization='user_provided': the manifold is ignored", stacklevel=3)
         return UserProvidedSMDSParametrization()
+
+    def _training_data(self, X: Any, y: Any, model: Any) -> tuple[Any, np.ndarray]:
+        X = self._states(X, reset=True)
+        if len(X) < 2:
+            raise ValueError(f"Found array with n_samples={len(X)}; at least 2 are needed")
+        self._fitted_labels = self._labels(y, len(X), model)
+        return X, self._fitted_labels
 
     def _labels(self, y: Any, n: int, model: Any, constant: bool = False) -> np.ndarray:
         if y is None:
@@ -243,8 +244,6 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         shape = getattr(model, "manifold", None)
         if 1 in np.atleast_1d(getattr(shape, "y_ndim", (1, 2))) and labels.shape[1:] == (1,):
             labels = labels[:, 0]
-        if not constant:
-            self._fitted_labels = labels
         return labels
 
     def _states(self, X: Any, reset: bool) -> Any:
@@ -263,6 +262,16 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return X
         dtypes = [np.float64, np.float32, np.float16]
         return validate_data(self, X, reset=reset, dtype=dtypes)
+
+
+def _judge(embedding: Embedding) -> Status:
+    """Status of an embedding; warns where there is nothing to fit."""
+    if embedding.degenerate:
+        warnings.warn(
+            f"nothing can be fitted: {Status.DEGENERATE_LABELS.explanation}", stacklevel=3
+        )
+        return Status.DEGENERATE_LABELS
+    return Status.OK if embedding.determined else Status.UNDETERMINED
 
 
 def _tensor(values: Any) -> Tensor:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds.fitting import Solver
+from gpu_smds.manifolds import Manifold
 from gpu_smds.results import ScoreMap
 from gpu_smds.specification import as_json, from_json
-from gpu_smds.manifolds import Manifold
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,6 @@ class FittedMap:
             tensors["scale"],
             tensors["Y"],
             arrays["status"],
-            manifold=Manifold(
-                facts["name"], from_json(facts["manifold"]), facts["n_components"]
-            ),
+            manifold=Manifold(facts["name"], from_json(facts["manifold"]), facts["n_components"]),
             solver=Solver((facts["alpha"],), facts["orthonormal"], facts["standardize"]),
         )

@@ -10,14 +10,13 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gpu_smds.estimator import SupervisedMDS, _like, _tensor
+from gpu_smds.estimator import SupervisedMDS, _judge, _like, _tensor
 from gpu_smds.manifolds import resolve_manifold
 from gpu_smds.parametrization import (
     ComputedSMDSParametrization,
     UserProvidedSMDSParametrization,
     embedding_of,
 )
-from gpu_smds.status import Status
 
 
 class HybridSMDS(SupervisedMDS):
@@ -75,14 +74,12 @@ class HybridSMDS(SupervisedMDS):
         if self.reducer is None:
             raise ValueError("HybridSMDS needs a reducer, such as PLSRegression(n_components=2)")
         model = self._resolve_parametrization()
-        X = self._states(X, reset=True)
-        labels = self._labels(y, len(X), model)
+        X, labels = self._training_data(X, y, model)
         fitted = clone(model).fit(labels)
         embedding = embedding_of(fitted, _tensor(X).device)
         if embedding.incomplete is not None:
             raise ValueError("HybridSMDS needs a manifold that leaves no distance undefined")
-        if embedding.degenerate:
-            raise ValueError(f"nothing can be fitted: {Status.DEGENERATE_LABELS.explanation}")
+        self.status_ = _judge(embedding)
         Y = embedding.Y.cpu().numpy()
         if Y.shape[1] < self.n_components and not self.bypass_mds:
             Y = np.pad(Y, ((0, 0), (0, self.n_components - Y.shape[1])))

@@ -113,7 +113,8 @@ class Ideal:
         last = counts.cumsum(0).double()
         ranks = (last - (counts - 1) / 2)[members] - (len(members) + 1) / 2
         norm = torch.linalg.vector_norm(ranks)
-        return ranks / torch.where(norm > 0, norm, torch.nan)
+        unit: Tensor = ranks / torch.where(norm > 0, norm, torch.nan)
+        return unit
 
     @cached_property
     def groups(self) -> Groups:
@@ -134,4 +135,5 @@ def probabilities(D: Tensor) -> Tensor:
     P = torch.where(D < 0, torch.inf, D).square_().mul_(-0.5).exp_()
     P.diagonal(dim1=-2, dim2=-1).zero_()
     P /= P.sum(-1, keepdim=True).clamp(min=_FLOOR)
-    return ((P + P.mT) / (2 * P.shape[-1])).clamp_(min=_FLOOR)
+    joint: Tensor = (P + P.mT) / (2 * P.shape[-1])
+    return joint.clamp_(min=_FLOOR)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -50,9 +48,9 @@ class Groups:
         run_start = np.flatnonzero(starts)[np.cumsum(starts) - 1]
         first = -1
         for i in np.flatnonzero(values - values[run_start] >= _RESOLUTION):
-            first = max(first, run_start[i])
+            first = max(first, int(run_start[i]))
             if values[i] - values[first] >= _RESOLUTION:
-                starts[i], first = True, i
+                starts[i], first = True, int(i)
         group = np.cumsum(starts) - 1
         abscissae = values[starts]
         member = group[inverse]
@@ -80,41 +78,11 @@ class Groups:
 def pool_adjacent_violators(values: Tensor, weights: Tensor) -> Tensor:
     """Isotonic regression ``(b, U)`` of each row of values ``(b, U)`` with weights ``(U,)``.
 
-    Runs on the CPU, rows in parallel: the algorithm is sequential along a row.
+    Runs on the CPU, whatever the device: the algorithm is sequential along a row.
     """
-    levels = np.empty(values.shape)
-    _kernel()(values.detach().cpu().contiguous().numpy(), weights.cpu().numpy(), levels)
-    return torch.from_numpy(levels).to(values.device)
-
-
-@cache
-def _kernel() -> Any:
     # numba takes a third of a second to import; only this metric needs it.
-    import numba
+    from gpu_smds._pava import pool
 
-    @numba.njit(parallel=True)
-    def pool(values: Any, weights: Any, levels: Any) -> None:
-        rows, length = values.shape
-        for row in numba.prange(rows):
-            mean = np.empty(length)
-            weight = np.empty(length)
-            size = np.empty(length, dtype=np.int64)
-            top = -1
-            for i in range(length):
-                top += 1
-                mean[top], weight[top], size[top] = values[row, i], weights[i], 1
-                while top > 0 and mean[top - 1] >= mean[top]:
-                    joint = weight[top - 1] + weight[top]
-                    mean[top - 1] = (
-                        mean[top - 1] * weight[top - 1] + mean[top] * weight[top]
-                    ) / joint
-                    weight[top - 1] = joint
-                    size[top - 1] += size[top]
-                    top -= 1
-            end = 0
-            for block in range(top + 1):
-                for _ in range(size[block]):
-                    levels[row, end] = mean[block]
-                    end += 1
-
-    return pool
+    levels = np.empty(values.shape)
+    pool(values.detach().cpu().contiguous().numpy(), weights.cpu().numpy(), levels)
+    return torch.from_numpy(levels).to(values.device)

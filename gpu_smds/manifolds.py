@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ class Parametrization(Protocol):
 
     D_: Any
     Y_: Any
+    n_components: Any
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Set ``Y_`` and ``D_`` from labels X."""
@@ -87,12 +88,21 @@ class Manifold:
     source: BaseShape | Callable[[Any], Any] | Parametrization
     n_components: int
 
+    def takes(self, y: np.ndarray) -> bool:
+        """Whether labels have the right number of axes; a column is as good as a vector."""
+        accepted = self._label_axes
+        return y.ndim in accepted or (1 in accepted and y.ndim == 2 and y.shape[1] == 1)
+
     def check(self, y: np.ndarray) -> None:
         """Raise ValueError where the labels have the wrong number of axes."""
-        ndim = getattr(self.source, "y_ndim", (1, 2))
-        if y.ndim not in np.atleast_1d(ndim) and not (1 in np.atleast_1d(ndim) and _column(y)):
-            wanted = " or ".join({1: "(n,)", 2: "(n, k)"}[d] for d in np.atleast_1d(ndim))
+        if not self.takes(y):
+            wanted = " or ".join({1: "(n,)", 2: "(n, k)"}[axes] for axes in self._label_axes)
             raise ValueError(f"{self.name} takes labels of shape {wanted}, got {tuple(y.shape)}")
+
+    @property
+    def _label_axes(self) -> tuple[int, ...]:
+        axes = getattr(self.source, "y_ndim", (1, 2))
+        return tuple(np.atleast_1d(axes).tolist())
 
     def embed(self, y: np.ndarray, device: torch.device) -> Embedding:
         """Embed labels ``(n,)`` or ``(n, k)``: classical MDS of their ideal distances."""
@@ -172,11 +182,6 @@ def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold
     return Manifold(name, manifold, n_components)
 
 
-def is_parametrization(source: Any) -> bool:
+def is_parametrization(source: Any) -> TypeGuard[Parametrization]:
     """Whether something has the interface of ``smds.SMDSParametrization``."""
     return hasattr(source, "compute_ideal_distances") and hasattr(source, "fit")
-
-
-def _column(y: np.ndarray) -> bool:
-    return y.ndim == 2 and y.shape[1] == 1
-

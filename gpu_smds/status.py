@@ -48,8 +48,8 @@ _EXPLANATIONS = {
     Status.NO_PROJECTION: "The fitted map projects all test samples to one point.",
     Status.TOO_FEW: "Fewer than two samples to fit or to score.",
     Status.DEGENERATE_LABELS: (
-        "All labels of the training or test part fall on one point, or no pair of them has an ideal "
-        "distance."
+        "All labels of the training or test part fall on one point, or no pair of them has an "
+        "ideal distance."
     ),
     Status.CONSTANT: "The states are the same in every sample of the training or test part.",
     Status.NON_FINITE: "The states hold NaN or inf, or overflow when squared.",

@@ -133,7 +133,9 @@ def shepard_score(p: Projections) -> Tensor:
     ends[:, -1] = True
     last = torch.where(ends, place, count).flip(1).cummin(1).values.flip(1)
     ranks = (first + last) / 2 - (count - 1) / 2
-    return (p.ideal.ranks[order] * ranks).sum(1) / torch.linalg.vector_norm(ranks, dim=1)
+    products: Tensor = (p.ideal.ranks[order] * ranks).sum(1)
+    correlation: Tensor = products / torch.linalg.vector_norm(ranks, dim=1)
+    return correlation
 
 
 def kl_score(p: Projections) -> Tensor:
@@ -178,9 +180,7 @@ def needs_whole(metrics: Sequence[str]) -> bool:
     return any(METRICS[name].whole for name in metrics)
 
 
-def score_projections(
-    Z: Tensor, ideal: Ideal, metrics: Sequence[str]
-) -> tuple[Tensor, Tensor]:
+def score_projections(Z: Tensor, ideal: Ideal, metrics: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Score projections ``(b, n, k)`` by several metrics.
 
     Returns

@@ -48,7 +48,8 @@ class ClusterShape(BaseShape):
         self.normalize_labels = normalize_labels
 
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
-        return (y[:, None] != y[None, :]).astype(float)
+        distances: np.ndarray = (y[:, None] != y[None, :]).astype(float)
+        return distances
 
 
 class DiscreteCircularShape(BaseShape):

@@ -306,7 +306,10 @@ def test_perfect_fit_is_one_to_the_last_digits():
         ({"alpha": -1}, "not negative"),
         ({"alpha": []}, "empty list"),
         ({"n_components": 0}, "positive integer"),
-        ({"metric": "accuracy"}, "unknown metric 'accuracy': choose one of scale_normalized_stress"),
+        (
+            {"metric": "accuracy"},
+            "unknown metric 'accuracy': choose one of scale_normalized_stress",
+        ),
         ({"standardize": "yes"}, "standardize must be one of"),
         ({"dtype": torch.float32}, "dtype must be None or torch.float64"),
         ({"cv": 11}, "number of splits"),

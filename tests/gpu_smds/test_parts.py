@@ -118,9 +118,7 @@ def test_stress_by_its_definition(rng, n):
     Z[3] = 1.0
     manifold = Manifold("given", lambda y: D, 2)
     ideal = Ideal(manifold, np.arange(float(n)), torch.device("cpu"), 0)
-    scores, collapsed = score_projections(
-        torch.from_numpy(Z), ideal, ["scale_normalized_stress"]
-    )
+    scores, collapsed = score_projections(torch.from_numpy(Z), ideal, ["scale_normalized_stress"])
     for i in (0, 1, 2, 4):
         d, e = squareform(D, checks=False), pdist(Z[i])
         scale = d @ e / (e @ e)

@@ -96,7 +96,9 @@ def test_estimator(rng, row):
     ours = SupervisedMDS(ComputedSMDSParametrization(row.ours, row.n_components))
     theirs.fit(X[:N], y[:N])
     ours.fit(X[:N], y[:N])
-    np.testing.assert_array_equal(ours.parametrization_fitted_.D_, theirs.parametrization_fitted_.D_)
+    np.testing.assert_array_equal(
+        ours.parametrization_fitted_.D_, theirs.parametrization_fitted_.D_
+    )
     assert ours.Y_.shape == theirs.Y_.shape
     assert ours.W_.shape == theirs.W_.shape
     if row.undetermined:

@@ -1,0 +1,340 @@
+"""Which manifold is it? Many of them scored on the same sites, ranked, and told from chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_smds._progress import Progress
+from gpu_smds._validation import as_alphas, as_labels, as_list, check_choice, resolve_device
+from gpu_smds.budget import resolve_budget
+from gpu_smds.fitting import STANDARDIZE, Solver
+from gpu_smds.folds import resolve_folds
+from gpu_smds.manifolds import Manifold, resolve_manifold
+from gpu_smds.results import ScoreMap
+from gpu_smds.scoring import score_targets
+from gpu_smds.sites import Sites
+from gpu_smds.status import Status
+from gpu_smds.stress import METRICS, metric_name
+from gpu_smds.targets import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What discovery tries where nothing is named: the shapes that smds tries, in its order.
+DEFAULT_MANIFOLDS = (
+    "chain",
+    "cluster",
+    "discrete_circular",
+    "circular",
+    "cylindrical",
+    "geodesic",
+    "spherical",
+    "spiral",
+    "log_linear",
+    "euclidean",
+    "semicircular",
+    "torus",
+    "klein_bottle",
+)
+
+# A score counts as more than chance from so many standard deviations above the mean of the scores
+# under shuffled labels.
+_ABOVE_CHANCE = 3.0
+
+#: Values of :attr:`Discovery.winner` where no manifold wins.
+NOTHING, UNDEFINED = -1, -2
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Scores of many manifolds on the same sites.
+
+    Attributes
+    ----------
+    scores
+        Axes ``(manifold, metric, fold, *sites)``; ``scores.coords`` names manifolds and metrics.
+    sources
+        The manifolds by those names.
+    skipped
+        Manifolds that do not take the labels, and why.
+    baseline
+        ``(manifold, shuffles, *sites)`` means over folds of the first metric under shuffled
+        labels, or None.
+    """
+
+    scores: ScoreMap
+    sources: dict[str, Manifold] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    baseline: np.ndarray | None = None
+
+    @property
+    def manifolds(self) -> list[str]:
+        """Names along the first axis."""
+        return list(self.scores.coords["manifold"])
+
+    @property
+    def beats_baseline(self) -> np.ndarray:
+        """``(manifold, *sites)`` bool: the first metric is above chance.
+
+        Above chance: more than three standard deviations above the mean of the scores under
+        shuffled labels. Everything that is defined, where nothing was shuffled. This is a rough
+        cut for maps, not a test.
+        """
+        score = self.scores.mean[:, 0]
+        if self.baseline is None:
+            return np.isfinite(score)
+        mean, spread = self.baseline.mean(axis=1), self.baseline.std(axis=1, ddof=1)
+        above: np.ndarray = score > mean + _ABOVE_CHANCE * spread
+        return above
+
+    @property
+    def winner(self) -> np.ndarray:
+        """``(*sites)`` number of the best manifold that beats its baseline, by the first metric.
+
+        −1 where none does, −2 where no manifold has a score.
+        """
+        score = self.scores.mean[:, 0]
+        eligible = np.where(self.beats_baseline, score, -np.inf)
+        winner = np.where(np.isfinite(eligible).any(0), eligible.argmax(0), NOTHING)
+        return np.where(np.isfinite(score).any(0), winner, UNDEFINED)
+
+    @property
+    def margin(self) -> np.ndarray:
+        """``(*sites)`` lead of the winner over the best of the others; NaN without a winner."""
+        score, winner = self.scores.mean[:, 0], self.winner
+        index = np.maximum(winner, 0)[None]
+        own = np.take_along_axis(score, index, axis=0)[0]
+        others = np.where(np.isfinite(score), score, -np.inf)
+        np.put_along_axis(others, index, -np.inf, axis=0)
+        second = others.max(0)
+        lead = np.where(np.isfinite(second), own - second, own)
+        return np.where(winner >= 0, lead, np.nan)
+
+    def table(self, axes: Sequence[str] | None = None) -> pd.DataFrame:
+        """Tidy table, one row per manifold, site and metric, ranked per site and metric.
+
+        Columns: ``manifold``, one per site axis, ``metric``, ``mean``, ``std``, ``fold_0`` …,
+        ``status``, ``rank`` (1 is best; empty where undefined). ``axes`` names the site axes;
+        two are layer and position unless it does.
+        """
+        import pandas as pd
+
+        sites = self.scores.scores.shape[3:]
+        if axes is None:
+            axes = ("layer", "position") if len(sites) == 2 else self.scores.dims[3:]
+        metrics = self.scores.coords["metric"]
+        index = pd.MultiIndex.from_product(
+            [self.manifolds, metrics, *(range(size) for size in sites)],
+            names=["manifold", "metric", *axes],
+        )
+        folds = np.moveaxis(self.scores.scores, 2, -1).reshape(len(index), -1)
+        frame = pd.DataFrame(
+            {"mean": self.scores.mean.ravel(), "std": self.scores.std.ravel()}
+            | {f"fold_{f}": folds[:, f] for f in range(folds.shape[1])},
+            index=index,
+        ).reset_index()
+        status = np.broadcast_to(self.scores.worst_status[:, None], self.scores.mean.shape).ravel()
+        frame["status"] = [Status(value).name.lower() for value in status]
+        site = [*axes, "metric"]
+        frame["rank"] = frame.groupby(site)["mean"].rank(ascending=False, method="min")
+        ordered = ["manifold", *axes, "metric", *frame.columns[len(site) + 1 :]]
+        return frame[ordered].sort_values([*site, "rank"], ignore_index=True)
+
+
+def discover(
+    X: Any,
+    y: Any,
+    manifolds: Any = None,
+    metric: Any = "scale_normalized_stress",
+    cv: Any = 5,
+    alpha: float = 1.0,
+    orthonormal: bool = False,
+    standardize: str | None = None,
+    n_components: int | None = None,
+    n_shuffles: int = 0,
+    seed: int = 0,
+    groups: Any = None,
+    device: Any = None,
+    memory_budget: int | None = None,
+    progress: Progress = False,
+) -> Discovery:
+    """Score many manifolds on every site; one Gram matrix per site serves them all.
+
+    Parameters
+    ----------
+    X, y, cv, alpha, orthonormal, standardize, groups, device, memory_budget, progress
+        As in :func:`gpu_smds.score_map`.
+    manifolds
+        Names, shapes or parametrizations. None tries the shapes that ``smds`` tries, less chain
+        where the labels leave distances undefined: it is then fitted by iteration, which takes
+        seconds a site. Those that do not take the labels are skipped, with the reason.
+    metric
+        A metric or a list of them; "all" is all five. The first one ranks.
+    n_components
+        Components for all manifolds (2 in ``smds``); None takes each one's own.
+    n_shuffles, seed
+        Shuffles of the labels whose scores are the baseline, at least 2 or none.
+
+    Raises
+    ------
+    ValueError
+        Arguments that do not fit, or no manifold that takes the labels.
+    """
+    check_choice(standardize, STANDARDIZE, "standardize")
+    sites = Sites(X)
+    labels = as_labels(y, sites.n)
+    given, _ = as_list(tuple(METRICS) if metric == "all" else metric, "metric")
+    metrics = [metric_name(value) for value in given]
+    alphas, is_list = as_alphas(alpha)
+    if is_list:
+        raise ValueError("discover takes one alpha, not a list")
+    if n_shuffles < 0 or n_shuffles == 1:
+        raise ValueError(f"n_shuffles must be 0 or at least 2, got {n_shuffles}")
+    where = resolve_device(device, sites.device)
+    folds = resolve_folds(cv, labels, groups)
+    budget = resolve_budget(memory_budget, where)
+    chosen = as_list(list(manifolds), "manifolds")[0] if manifolds is not None else None
+    shapes = [resolve_manifold(value, n_components) for value in chosen or DEFAULT_MANIFOLDS]
+    keep = budget // (8 * len(shapes) * (1 + n_shuffles) * len(folds))
+
+    def targets_of(shape: Manifold, y: np.ndarray, metrics: list[str]) -> Target:
+        return Target.of(shape, folds, y[folds.order], where, keep, metrics)
+
+    targets: dict[str, Target] = {}
+    skipped = {}
+    for name, shape in _named(shapes).items():
+        try:
+            target = targets_of(shape, labels, metrics)
+            if chosen is None and target.is_iterative:
+                raise ValueError("its map is fitted by iteration: name it to have it")
+            targets[name] = target
+        except ValueError as error:
+            skipped[name] = str(error)
+    if not targets:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise ValueError(f"no manifold takes these labels ({reasons})")
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(sites.n) for _ in range(n_shuffles)]
+    shuffled = [
+        targets_of(target.manifold, labels[order], metrics[:1])
+        for target in targets.values()
+        for order in orders
+    ]
+    scores, status = score_targets(
+        sites,
+        folds,
+        Solver(alphas, bool(orthonormal), standardize),
+        [*targets.values(), *shuffled],
+        metrics,
+        where,
+        budget,
+        progress,
+    )
+    count = len(targets)
+    baseline = None
+    if n_shuffles:
+        means = scores[count:, 0, 0].mean(axis=1)
+        baseline = means.reshape(count, n_shuffles, *sites.site_shape)
+    result = ScoreMap(
+        scores[:count, :, 0].reshape(count, len(metrics), len(folds), *sites.site_shape),
+        status[:count, 0].reshape(count, len(folds), *sites.site_shape),
+        ("manifold", "metric", "fold", *(f"site{axis}" for axis in range(len(sites.site_shape)))),
+        {"manifold": list(targets), "metric": metrics},
+    )
+    sources = {name: target.manifold for name, target in targets.items()}
+    return Discovery(result, sources, skipped, baseline)
+
+
+def discover_manifolds(
+    X: Any,
+    y: Any,
+    shapes: Sequence[Any] | None = None,
+    smds_components: int = 2,
+    n_folds: int = 5,
+    n_jobs: int | None = None,
+    random_state: int | None = None,
+    experiment_name: str = "results",
+    save_dir: str | Path | None = None,
+    device: Any = None,
+) -> tuple[pd.DataFrame, str | None]:
+    """Rank manifolds on one site, as ``smds.pipeline.discover_manifolds`` does.
+
+    Parameters
+    ----------
+    X, y
+        States ``(n_samples, n_features)`` and labels.
+    shapes
+        Shapes, names or parametrizations; None tries those of smds that take the labels.
+    smds_components
+        Components of every embedding.
+    n_folds
+        Folds of KFold, unshuffled unless ``random_state`` is given; 0 fits and scores on all.
+    n_jobs
+        Accepted for compatibility: torch uses all cores.
+    random_state
+        Seed that shuffles the folds.
+    experiment_name
+        Name of the CSV file.
+    save_dir
+        Folder to write ``<experiment_name>.csv`` to. None writes nothing; smds writes into its
+        own package.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    table : DataFrame
+        Columns of smds: ``shape``, ``params``, per metric ``mean_``, ``std_`` and ``fold_``,
+        ``error``; sorted by the default metric. A shape that does not take the labels has a row
+        with the reason here; smds drops it silently.
+    path : str or None
+        The file.
+    """
+    import pandas as pd
+    from sklearn.model_selection import KFold
+
+    cv: Any = n_folds or None
+    if random_state is not None and n_folds:
+        cv = KFold(n_folds, shuffle=True, random_state=random_state)
+    candidates = list(DEFAULT_MANIFOLDS if shapes is None else shapes)
+    if shapes is None:
+        labels = np.asarray(y)
+        candidates = [name for name in candidates if resolve_manifold(name).takes(labels)]
+    found = discover(X, y, candidates, "all", cv, n_components=smds_components, device=device)
+    rows: list[dict[str, Any]] = []
+    for i, manifold in enumerate(found.sources.values()):
+        parameters = getattr(manifold.source, "parameters", dict)
+        row: dict[str, Any] = {"shape": type(manifold.source).__name__, "params": parameters()}
+        for m, metric in enumerate(METRICS):
+            row |= {
+                f"mean_{metric}": found.scores.mean[i, m],
+                f"std_{metric}": found.scores.std[i, m],
+                f"fold_{metric}": found.scores.scores[i, m].tolist(),
+            }
+        rows.append(row | {"error": None})
+    rows += [{"shape": name, "error": reason} for name, reason in found.skipped.items()]
+    table = pd.DataFrame(rows).sort_values(
+        "mean_scale_normalized_stress", ascending=False, ignore_index=True
+    )
+    if save_dir is None:
+        return table, None
+    path = Path(save_dir) / f"{experiment_name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    return table, str(path)
+
+
+def _named(manifolds: Sequence[Manifold]) -> dict[str, Manifold]:
+    """By name; the same shape with other parameters gets a number."""
+    named: dict[str, Manifold] = {}
+    for manifold in manifolds:
+        name, count = manifold.name, 2
+        while name in named:
+            name, count = f"{manifold.name} {count}", count + 1
+        named[name] = manifold
+    return named
