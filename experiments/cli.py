@@ -66,6 +66,7 @@ COMMANDS = {
     "similarity": "Exp 2: is it the same subspace at every word? (cosine of fitted maps)",
     "reuse": "Exp 3: does the month's map decode the other words?",
     "rigid": "Exp 4: is it a rigid circle? (orthonormal map, last fifth held out)",
+    "discover": "Which manifold is it? Many shapes scored at every layer and word.",
     "figures": "Draw the figures of a finished run again.",
 }
 
@@ -94,6 +95,22 @@ def _register(command: str, text: str) -> None:
             ),
         ] = None,
         manifold: Annotated[str, typer.Option(help="Ideal shape of the labels.")] = "circular",
+        manifolds: Annotated[
+            str | None,
+            typer.Option(
+                help="For discover: shapes to try, separated by commas. Default: those that take "
+                "the labels."
+            ),
+        ] = None,
+        shuffles: Annotated[
+            int | None,
+            typer.Option(
+                min=0,
+                help="For discover: shuffles of the labels whose scores are the baseline, or 0. "
+                "Default: 9.",
+                show_default=False,
+            ),
+        ] = None,
         source: Annotated[str, typer.Option(help="Word or slot where the label is read.")] = SOURCE,
         destination: Annotated[
             str, typer.Option(help="Word or slot where it is needed.")
@@ -163,6 +180,8 @@ def _register(command: str, text: str) -> None:
             seed=seed,
             prompts=prompts,
             manifold=manifold,
+            manifolds=tuple(name.strip() for name in manifolds.split(",")) if manifolds else None,
+            shuffles=9 if shuffles is None else shuffles,
             source=source,
             destination=destination,
             distractor=distractor,
@@ -183,6 +202,8 @@ def _register(command: str, text: str) -> None:
         with _errors_in_one_line(debug):
             if protocol != "study":
                 raise UsageError(f"--protocol {protocol}: only study is known")
+            if command != "discover" and (manifolds is not None or shuffles is not None):
+                raise UsageError(f"--manifolds and --shuffles are for discover, not for {command}")
             screen = Screen(quiet)
             # Said before torch is imported, which takes some seconds.
             screen.note(f"gpu-smds {command}: {', '.join(options.models)}")

@@ -18,6 +18,8 @@ class Options:
     seed: int = 42
     prompts: Path | None = None
     manifold: str = "circular"
+    manifolds: tuple[str, ...] | None = None
+    shuffles: int = 9
     source: str = SOURCE
     destination: str = DESTINATION
     distractor: str = DISTRACTOR

@@ -34,6 +34,7 @@ from extract.models import (
     tokenizer_facts,
 )
 from gpu_smds import ScoreMap, manifold_names
+from gpu_smds.manifolds import resolve_manifold
 
 
 @dataclass
@@ -61,7 +62,9 @@ class Run:
     screen: Screen
 
     @classmethod
-    def prepare(cls, model: str, options: Options, folder: Path, screen: Screen) -> Run:
+    def prepare(
+        cls, command: str, model: str, options: Options, folder: Path, screen: Screen
+    ) -> Run:
         """Check everything that can be checked before any work; writes nothing.
 
         Raises
@@ -69,11 +72,11 @@ class Run:
         UsageError, ExtractError
             With what to do about it.
         """
-        if options.manifold not in manifold_names():
-            raise UsageError(
-                f"unknown manifold {options.manifold!r}: choose one of "
-                f"{', '.join(manifold_names())}"
-            )
+        for name in (options.manifold, *(options.manifolds or ())):
+            if name not in manifold_names():
+                raise UsageError(
+                    f"unknown manifold {name!r}: choose one of {', '.join(manifold_names())}"
+                )
         device = resolve_device(options.device)
         source = resolve_model(model, options.revision)
         prompts = _prompts(options)
@@ -82,11 +85,11 @@ class Run:
                 f"{len(prompts)} sentences are too few: {protocol.FOLDS} folds need at least "
                 f"{protocol.MIN_SENTENCES}, two to score in each"
             )
-        if prompts.labels.ndim > 1:
-            raise UsageError(
-                f"manifold {options.manifold} takes one label per sentence, the prompts have "
-                f"{prompts.labels.shape[1]}"
-            )
+        if command != "discover":
+            try:
+                resolve_manifold(options.manifold).check(prompts.labels)
+            except ValueError as error:
+                raise UsageError(f"{error}: choose another --manifold") from error
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file: choose another --out")
         run = cls(source, prompts, folder, options, None, device, screen)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from experiments import summary
 from experiments.console import Screen
+from experiments.discovery import discover_run, report_discovery
 from experiments.draw import draw_comparison, draw_run
 from experiments.manifest import check_identity, read_manifest
 from experiments.options import Options
@@ -30,7 +31,7 @@ def execute(command: str, options: Options, screen: Screen) -> None:
         raise UsageError("the same model is named twice")
     # All models are checked before the first is loaded.
     runs = [
-        Run.prepare(model, options, folder, screen)
+        Run.prepare(command, model, options, folder, screen)
         for model, folder in zip(options.models, folders, strict=True)
     ]
     if options.dry_run:
@@ -56,6 +57,9 @@ def _one(command: str, run: Run) -> dict[str, ScoreMap]:
         run.screen.note(
             f"{run.folder}: {n} sentences × {layers} layers × {positions} positions × {d} features"
         )
+        return {}
+    if command == "discover":
+        report_discovery(run, discover_run(run, states, columns))
         return {}
     names = list(EXPERIMENTS) if command == "all" else [command]
     results = {name: run.experiment(name, states, columns) for name in names}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpu_smds import ScoreMap, Status
+from gpu_smds import Discovery, ScoreMap, Status
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,6 +58,34 @@ def write_similarity(
         (layer, a, words[a], tokens[a], b, words[b], tokens[b], value[a, b], status[a, b])
         for a in range(len(words))
         for b in range(len(words))
+    )
+    _write(path, header, rows)
+
+
+def write_discovery(
+    path: Path,
+    found: Discovery,
+    layers: Sequence[int],
+    words: Sequence[str],
+    tokens: Sequence[str],
+) -> None:
+    """One row per site and manifold, best first; ``baseline`` is the mean of shuffled labels."""
+    mean, std, status = found.scores.mean[:, 0], found.scores.std[:, 0], found.scores.worst_status
+    chance = np.full_like(mean, np.nan) if found.baseline is None else found.baseline.mean(axis=1)
+    above, manifolds = found.beats_baseline, found.manifolds
+    order = np.argsort(np.where(np.isfinite(mean), -mean, np.inf), axis=0, kind="stable")
+    rows = (
+        (
+            *(layer, p, words[p], tokens[p], manifolds[m], mean[m, i, p], std[m, i, p]),
+            *(chance[m, i, p], "yes" if above[m, i, p] else "no", status[m, i, p]),
+        )
+        for i, layer in enumerate(layers)
+        for p in range(len(words))
+        for m in order[:, i, p]
+    )
+    header = (
+        *("layer", "position", "word", "token", "manifold", "score", "std"),
+        *("baseline", "above_baseline", "status"),
     )
     _write(path, header, rows)
 

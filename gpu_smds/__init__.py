@@ -1,13 +1,15 @@
 """gpu_smds: Supervised Multi-Dimensional Scaling over all layers and tokens at once.
 
 ``score_map`` scores every site of a hidden-state array by cross-validation, ``fit_map`` fits one
-map per site, ``similarity_map`` and ``transfer_map`` compare the fitted maps. ``SupervisedMDS``
-and ``HybridSMDS`` are the scikit-learn faces for a single site, drop-ins for those of ``smds``.
+map per site, ``similarity_map`` and ``transfer_map`` compare the fitted maps; ``discover`` and
+``compare_manifolds`` ask which manifold it is. ``SupervisedMDS`` and ``HybridSMDS`` are the
+scikit-learn faces for a single site, drop-ins for those of ``smds``.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gpu_smds.discovery import Discovery, discover, discover_manifolds
 from gpu_smds.fitted import FittedMap
 from gpu_smds.maps import fit_map, score_map
 from gpu_smds.results import ScoreMap
@@ -37,6 +39,7 @@ from gpu_smds.stress import METRICS, StressMetrics
 from gpu_smds.transfer import transfer_map
 
 if TYPE_CHECKING:
+    from gpu_smds.comparison import Comparison, compare_manifolds, run_statistical_validation
     from gpu_smds.estimator import SupervisedMDS
     from gpu_smds.hybrid import HybridSMDS
     from gpu_smds.parametrization import (
@@ -53,8 +56,10 @@ __all__ = [
     "ChainShape",
     "CircularShape",
     "ClusterShape",
+    "Comparison",
     "ComputedSMDSParametrization",
     "CylindricalShape",
+    "Discovery",
     "DiscreteCircularShape",
     "EuclideanShape",
     "FittedMap",
@@ -75,8 +80,12 @@ __all__ = [
     "SupervisedMDS",
     "TorusShape",
     "UserProvidedSMDSParametrization",
+    "compare_manifolds",
+    "discover",
+    "discover_manifolds",
     "fit_map",
     "manifold_names",
+    "run_statistical_validation",
     "score_map",
     "similarity_map",
     "transfer_map",
@@ -84,6 +93,9 @@ __all__ = [
 
 # scikit-learn takes more than a second to import; only what is built on it needs it.
 _ON_DEMAND = {
+    "Comparison": "comparison",
+    "compare_manifolds": "comparison",
+    "run_statistical_validation": "comparison",
     "SupervisedMDS": "estimator",
     "HybridSMDS": "hybrid",
     "SMDSParametrization": "parametrization",

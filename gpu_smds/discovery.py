@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds._progress import Progress
 from gpu_smds._validation import as_alphas, as_labels, as_list, check_choice, resolve_device
 from gpu_smds.budget import resolve_budget
@@ -105,15 +107,51 @@ class Discovery:
 
     @property
     def margin(self) -> np.ndarray:
-        """``(*sites)`` lead of the winner over the best of the others; NaN without a winner."""
+        """``(*sites)`` lead of the winner over the best of the others; NaN without a winner.
+
+        0 where one that does not beat its own baseline scores higher.
+        """
         score, winner = self.scores.mean[:, 0], self.winner
         index = np.maximum(winner, 0)[None]
         own = np.take_along_axis(score, index, axis=0)[0]
         others = np.where(np.isfinite(score), score, -np.inf)
         np.put_along_axis(others, index, -np.inf, axis=0)
         second = others.max(0)
-        lead = np.where(np.isfinite(second), own - second, own)
+        lead = np.where(np.isfinite(second), np.maximum(own - second, 0), own)
         return np.where(winner >= 0, lead, np.nan)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, atomically. The manifolds are kept by name only."""
+        header = {
+            "dims": self.scores.dims,
+            "coords": self.scores.coords,
+            "metadata": self.scores.metadata,
+            "skipped": self.skipped,
+        }
+        tensors = {"scores": self.scores.scores, "status": self.scores.status}
+        if self.baseline is not None:
+            tensors["baseline"] = self.baseline
+        save_tensors(path, tensors, {"gpu_smds.Discovery": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote, all but ``sources``.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            No such file; cut short or not a discovery.
+        """
+        tensors, text = load_tensors(path, "gpu_smds.Discovery")
+        facts = json.loads(text)
+        scores = ScoreMap(
+            tensors["scores"],
+            tensors["status"],
+            tuple(facts["dims"]),
+            facts["coords"],
+            facts["metadata"],
+        )
+        return cls(scores, {}, facts["skipped"], tensors.get("baseline"))
 
     def table(self, axes: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy table, one row per manifold, site and metric, ranked per site and metric.

@@ -1,0 +1,144 @@
+"""``gpu-smds discover``: which manifold wins where."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+from rich.table import Table
+from sklearn.model_selection import KFold
+
+from experiments import tables
+from experiments.figures import draw_winners
+from experiments.protocol import FOLD_SEED, FOLDS
+from experiments.results import Columns
+from experiments.run import Run
+from extract import ExtractError, HiddenStates, UsageError
+from gpu_smds import Discovery, discover
+from gpu_smds.discovery import NOTHING, UNDEFINED
+
+
+def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
+    """Score many manifolds on every site, on the folds of Exp 1; kept in the run's folder.
+
+    Raises
+    ------
+    UsageError
+        No manifold takes the labels.
+    """
+    options = run.options
+    asked = json.dumps([run.identity_hash, options.manifolds, options.shuffles])
+    identity = hashlib.sha256(asked.encode()).hexdigest()
+    path = run.folder / "results" / "discover.safetensors"
+    if path.exists() and not options.force:
+        try:
+            kept = Discovery.load(path)
+        except ValueError as error:
+            raise ExtractError(f"{error}: delete it, or use --force") from error
+        if kept.scores.metadata.get("identity") == identity:
+            run.screen.note(f"{run.source.name}: {path} is used again")
+            return kept
+    started = perf_counter()
+    with run.screen.progress("discovery: which manifold is it?", "sites") as report:
+        try:
+            found = discover(
+                states,
+                run.prompts.labels,
+                options.manifolds,
+                cv=KFold(FOLDS, shuffle=True, random_state=FOLD_SEED),
+                n_shuffles=options.shuffles,
+                device=run.device,
+                progress=report,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    facts = {
+        "experiment": "discover",
+        "identity": identity,
+        "seconds": perf_counter() - started,
+        "layers": list(states.layers),
+        "words": list(columns.words),
+        "tokens": list(columns.tokens),
+        "landmarks": columns.landmarks,
+    }
+    found = replace(found, scores=replace(found.scores, metadata=facts))
+    tables.write_discovery(
+        path.with_suffix(".csv"), found, states.layers, columns.words, columns.tokens
+    )
+    found.save(path)
+    return found
+
+
+def report_discovery(run: Run, found: Discovery) -> None:
+    """Draw the map of winners and say on the screen what it holds."""
+    facts = found.scores.metadata
+    layers, words, landmarks = facts["layers"], facts["words"], facts["landmarks"]
+    winner, margin, mean = found.winner, found.margin, found.scores.mean[:, 0]
+    path = run.folder / "figures" / "discover.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shuffles = run.options.shuffles
+    draw_winners(
+        path,
+        winner,
+        margin,
+        found.manifolds,
+        layers,
+        words,
+        facts["tokens"],
+        landmarks,
+        title=f"{run.source.name}: which manifold is it?",
+        caption=_caption(shuffles),
+    )
+    table = Table(title=f"{run.source.name}: {len(found.manifolds)} manifolds, {FOLDS} folds")
+    table.add_column("manifold", no_wrap=True)
+    for heading in ("sites won", "best score", "layer"):
+        table.add_column(heading, justify="right")
+    table.add_column("word")
+    for m in np.argsort([-(winner == m).sum() for m in range(len(mean))], kind="stable"):
+        cells = [found.manifolds[m], str(int((winner == m).sum()))]
+        if np.isfinite(mean[m]).any():
+            i, p = np.unravel_index(np.nanargmax(mean[m]), mean[m].shape)
+            cells += [f"{mean[m, i, p]:.3f}", str(layers[i]), words[p]]
+        table.add_row(*cells)
+    screen = run.screen
+    screen.console.print(table)
+    for position in landmarks.values():
+        screen.note(_at(found, position))
+    defined = int((winner != UNDEFINED).sum())
+    if shuffles:
+        screen.note(
+            f"nothing beats shuffled labels at {int((winner == NOTHING).sum())} of {defined} sites"
+        )
+    for name, reason in found.skipped.items():
+        screen.note(f"not tried: {name} ({reason})")
+    screen.note(f"results  {run.folder / 'results' / 'discover.csv'}")
+    screen.note(f"figure   {path}")
+
+
+def _caption(shuffles: int) -> str:
+    caption = (
+        f"Ridge SMDS, mean of {FOLDS} shuffled folds. Colour: the manifold of the highest score; "
+        "strength: its lead over the next."
+    )
+    if shuffles:
+        caption += (
+            f" A manifold must lie more than three standard deviations above its scores under "
+            f"{shuffles} shuffles of the labels."
+        )
+    return caption
+
+
+def _at(found: Discovery, position: int) -> str:
+    """The ranking at a position, in the layer where its winner scores best."""
+    facts, mean = found.scores.metadata, found.scores.mean[:, 0, :, position]
+    word = facts["words"][position]
+    won = np.where(found.winner[:, position] >= 0, np.nan_to_num(mean, nan=-1).max(0), -1)
+    if won.max() < 0:
+        return f"{word}: no manifold wins"
+    i = int(won.argmax())
+    order = np.argsort(-np.nan_to_num(mean[:, i], nan=-1))[:3]
+    ranked = ", ".join(f"{found.manifolds[m]} {mean[m, i]:.3f}" for m in order)
+    return f"{word}, layer {facts['layers'][i]}: {ranked}"
