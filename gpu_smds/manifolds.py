@@ -57,8 +57,8 @@ class Embedding:
     @classmethod
     def of(cls, Y: Tensor, determined: bool, D: Tensor | None = None) -> Embedding:
         """Judge an embedding of distances D, which a set of points need not give."""
-        if D is not None and bool((D < 0).any()):
-            return cls(Y, True, not bool((D > 0).any()), D)
+        if D is not None and bool(D.min() < 0):
+            return cls(Y, True, not bool(D.max() > 0), D)
         # Points that differ by rounding only (two labels a whole turn apart) count as one.
         return cls(Y, determined, bool((Y - Y.mean(0)).abs().max() <= 1e-12))
 

@@ -57,9 +57,14 @@ def classical_mds(D: Tensor, n_components: int, y: np.ndarray | None = None) -> 
     # B = −½ JD²J with the weighted mean taken out, scaled by the roots of the weights: for each
     # eigenvector v of it, v/√w repeated over the members is one of the full matrix.
     share, root = weights / weights.sum(), weights.sqrt()
-    squared = D.square()
-    row = squared @ share
-    B = -0.5 * root[:, None] * (squared - row[:, None] - row[None, :] + share @ row) * root
+    B = D.square()
+    row = B @ share
+    B -= row[:, None]
+    B -= row - share @ row
+    B *= -0.5
+    if members is not None:
+        B *= root[:, None]
+        B *= root
     values, vectors = _leading(B, n_components + 1)
     Y = vectors * values.clamp(min=0).sqrt() / root[:, None]
     return _cut(Y if members is None else Y[members], values, n_components, len(B))

@@ -71,7 +71,9 @@ class DiscreteCircularShape(BaseShape):
 
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
         cycle = np.max(y) + 1.0 if self.num_points is None else float(self.num_points)
-        direct = np.mod(np.abs(y[:, None] - y[None, :]), cycle)
+        direct = np.abs(y[:, None] - y[None, :])
+        if np.ptp(y) >= cycle:  # else it changes nothing, and takes most of the time
+            direct = np.mod(direct, cycle)
         distances: np.ndarray = np.minimum(direct, cycle - direct)
         return distances
 
