@@ -6,6 +6,7 @@ from experiments.figures.comparison import Model, draw_comparison
 from experiments.figures.curves import draw_independent
 from experiments.figures.heatmap import draw_map
 from experiments.figures.similarity import draw_similarity
+from experiments.figures.winners import draw_winners
 
 __all__ = [
     "CirclePanel",
@@ -16,4 +17,5 @@ __all__ = [
     "draw_independent",
     "draw_map",
     "draw_similarity",
+    "draw_winners",
 ]

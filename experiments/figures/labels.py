@@ -31,7 +31,7 @@ class Positions:
 
     def word(self, words: Sequence[str], role: str) -> str:
         """Word at a landmark."""
-        return _shortened(_printable(words[self.landmarks[role]]))
+        return short(words[self.landmarks[role]])
 
     def legend(self, words: Sequence[str], role: str) -> str:
         """Name of a landmark for a legend."""
@@ -69,7 +69,7 @@ def positions(
             seen.add((word, token))
             texts.append(f"{word} ({token})" if extra else word)
         start += count
-    return Positions(tuple(_shortened(_printable(text)) for text in texts), dict(landmarks))
+    return Positions(tuple(short(text) for text in texts), dict(landmarks))
 
 
 def set_labels(axis: Axis, names: Positions, texts: Sequence[str] | None = None) -> None:
@@ -109,6 +109,12 @@ def fit_labels(figure: Figure, axes: Iterable[tuple[Axis, Positions]]) -> None:
             if not any(_touch(extents[position], extents[other]) for other in kept):
                 kept.append(position)
         set_labels(axis, names, [t if i in kept else "" for i, t in enumerate(names.texts)])
+
+
+def short(text: str) -> str:
+    """Text as a label: white space visible or unbreakable, what the font lacks replaced, cut."""
+    text = drawable(text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "\u00a0"))
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _tokens_of_word(words: Sequence[str], tokens: Sequence[str], start: int) -> int:
@@ -151,12 +157,3 @@ def _collide(extents: Sequence[tuple[float, float]]) -> bool:
 
 def _touch(a: tuple[float, float], b: tuple[float, float]) -> bool:
     return a[0] < b[1] and b[0] < a[1]
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    """Make white space visible or unbreakable, and replace what the font cannot draw."""
-    return drawable(text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "\u00a0"))

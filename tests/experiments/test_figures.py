@@ -4,12 +4,13 @@ import struct
 import subprocess
 import sys
 import warnings
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 
 from experiments import figures
 from experiments.figures import (
@@ -21,6 +22,7 @@ from experiments.figures import (
     labels,
     similarity,
     style,
+    winners,
 )
 
 SENTENCE = (
@@ -111,6 +113,24 @@ def draw_alignment(path):
     )
 
 
+MANIFOLDS = list(winners.COLOURS)
+
+
+def won(n_layers=31, n_manifolds=8):
+    """Every manifold wins a column in turn; a first layer undefined, a word where nobody wins."""
+    winner = np.tile(np.arange(len(WORDS)) // 2 % n_manifolds, (n_layers, 1))
+    margin = np.tile(np.linspace(0, 0.3, n_layers)[:, None], (1, len(WORDS)))
+    winner[0] = winners.UNDEFINED
+    winner[:, 20] = winners.NOBODY
+    margin[winner < 0] = np.nan
+    return winner, margin
+
+
+def draw_winners(path, n_manifolds=8):
+    sites = *won(n_manifolds=n_manifolds), MANIFOLDS[:n_manifolds], LAYERS
+    figures.draw_winners(path, *sites, WORDS, TOKENS, LANDMARKS, **SAYS)
+
+
 DRAWS = [
     draw_independent,
     draw_map,
@@ -120,8 +140,10 @@ DRAWS = [
     draw_comparison,
     lambda path: draw_comparison(path, 1),
     draw_alignment,
+    draw_winners,
+    lambda path: draw_winners(path, 16),
 ]
-MODULES = [alignment, circle, comparison, curves, heatmap, similarity]
+MODULES = [alignment, circle, comparison, curves, heatmap, similarity, winners]
 
 
 @pytest.fixture
@@ -352,6 +374,134 @@ def test_spread_labels_keep_order_and_distance():
     assert np.argsort(heights).tolist() == [2, 3, 1, 0]
     assert np.diff(sorted(heights)).min() >= 0.1 - 1e-9
     assert heights[2] == 0.4
+
+
+def winners_of(drawn, winner, margin, manifolds=MANIFOLDS[:8]):
+    """Draw; returns the map, the bars and the pixels."""
+    figures.draw_winners("", winner, margin, manifolds, LAYERS, WORDS, TOKENS, LANDMARKS, title="t")
+    return *drawn[-1].axes[:2], pixels(drawn[-1])
+
+
+def test_a_winner_has_its_colour_full_from_a_margin_of_a_fifth_on(drawn):
+    winner, margin = np.zeros((31, len(WORDS)), int), np.zeros((31, len(WORDS)))
+    margin[10:20], margin[20], margin[21] = 0.2, 7.0, np.inf
+    ax, _, image = winners_of(drawn, winner, margin)
+    full = np.array(to_rgb(winners.COLOURS["circular"])) * 255
+    pale, *strong = (look(ax, image, row, 25) for row in (3, 15, 20, 21))
+    for cell in strong:
+        assert np.abs(cell - full).max() <= 1
+    assert len(np.unique(pale, axis=0)) == 1
+    expected = 255 - winners.FAINTEST * (255 - full)
+    assert np.abs(pale - expected).max() <= 1
+
+
+def test_undefined_sites_are_hatched_and_where_nobody_wins_dotted(drawn):
+    ax, _, image = winners_of(drawn, *won())
+    undefined, nobody = look(ax, image, 0, 3), look(ax, image, 9, 20)
+    for cell in (undefined, nobody):
+        assert np.ptp(cell, axis=1).max() <= 2  # grey
+        assert len(np.unique(cell, axis=0)) > 3
+    ground = np.round(np.array(to_rgb(winners.NOBODY_FACE)) * 255)
+    assert (nobody == ground).all(axis=1).mean() > 0.6
+    assert not (undefined == ground).all(axis=1).mean() > 0.1
+    assert "undefined" in [text.get_text() for text in drawn[0].legends[0].get_texts()]
+
+
+def test_dots_leave_the_lines_of_landmarks_free(drawn):
+    winner = np.full((4, 6), winners.NOBODY)
+    figures.draw_winners(
+        "", winner, winner * np.nan, [], range(4), WORDS[:6], TOKENS[:6], {"source": 3}, title="t"
+    )
+    (dots,) = [c for c in drawn[0].axes[0].collections if c.get_gid() == "nobody"]
+    assert np.abs(dots.get_offsets()[:, 0] - 3).min() > 0.05
+    assert len(dots.get_offsets()) % winner.size == 0
+
+
+def test_bars_count_the_winners_and_leave_the_others_out(drawn):
+    winner, margin = won()
+    winner[winner == 3] = 4
+    _, bars, _ = winners_of(drawn, winner, margin)
+    shown = [label.get_text() for label in bars.get_yticklabels()]
+    counts = [int(bar.get_width()) for bar in bars.patches if bar.get_gid() == "won"]
+    assert shown[-1] == winners.NOBODY_SAYS
+    assert dict(zip(shown, counts, strict=True)) == {
+        **{MANIFOLDS[i].replace("_", "\u00a0"): (winner == i).sum() for i in range(8) if i != 3},
+        winners.NOBODY_SAYS: (winner == winners.NOBODY).sum(),
+    }
+    assert counts[:-1] == sorted(counts[:-1], reverse=True)
+    share = f"{100 * counts[0] / (winner != winners.UNDEFINED).sum():.0f}"
+    assert f"{counts[0]} ({share}\u00a0%)" in [text.get_text() for text in bars.texts]
+
+
+def test_names_in_the_map_lie_on_sites_that_they_won(drawn):
+    rng = np.random.default_rng(0)
+    winner = np.kron(rng.integers(0, 8, (5, 6)), np.ones((7, 6), int))[:31, : len(WORDS)]
+    ax, _, _ = winners_of(drawn, winner, np.zeros(winner.shape))
+    written = [text for text in ax.texts if text.get_gid() == "region"]
+    assert len(written) > 4
+    for text in written:
+        corners = ax.transData.inverted().transform(text.get_window_extent().corners())
+        columns, rows = np.round(corners).astype(int).T
+        here = winner[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert {MANIFOLDS[i].replace("_", "\u00a0") for i in here.ravel()} == {text.get_text()}
+
+
+def test_a_manifold_keeps_its_colour_among_any_others():
+    every = dict(zip(MANIFOLDS, winners.colours_of(MANIFOLDS), strict=True))
+    assert winners.colours_of(["torus", "circular"]) == [every["torus"], every["circular"]]
+    own = [f"mine{i}" for i in range(10)]
+    mixed = winners.colours_of([*own, *MANIFOLDS[:6]])
+    assert len(set(mixed)) == 16
+    assert mixed[10:] == winners.colours_of(MANIFOLDS[:6])
+    assert winners.colours_of(["mine1"]) == winners.colours_of(["mine1", "torus"])[:1]
+
+
+def test_sixteen_colours_are_told_apart_with_deficient_colour_vision():
+    rgb = np.array([to_rgb(color) for color in winners.COLOURS.values()])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    # Machado et al. 2009, severity 1; Ottosson's OKLab.
+    protan = [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]
+    deutan = [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
+    cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+    lab = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    for sight in (np.eye(3), protan, deutan):
+        seen = np.clip(linear @ np.transpose(sight), 0, 1)
+        places = np.cbrt(seen @ np.transpose(cones)) @ np.transpose(lab)
+        assert min(np.linalg.norm(a - b) for a, b in combinations(places, 2)) > 0.07
+
+
+@pytest.mark.parametrize("winner", [winners.UNDEFINED, winners.NOBODY, 0])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (31, 6)])
+def test_one_outcome_everywhere(winner, shape, tmp_path):
+    sites = np.full(shape, winner), np.full(shape, 0.1), ["a_$very$_long_name_月"]
+    layers, words = range(shape[0]), WORDS[: shape[1]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.draw_winners(tmp_path / "f.png", *sites, layers, words, words, {}, title="")
+    assert (tmp_path / "f.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda w, m, n: (w[:5], m, n), "layers, positions"),
+        (lambda w, m, n: (w, m[:, :5], n), "layers, positions"),
+        (lambda w, m, n: (w, m, n[:3]), "from -2 to 2"),
+        (lambda w, m, n: (w - 1, m, n), "from -2 to 7"),
+        (lambda w, m, n: (w.astype(float), m, n), "integers"),
+        (lambda w, m, n: (w, m - 0.1, n), "margin"),
+        (lambda w, m, n: (w, m * np.nan, n), "margin"),
+        (lambda w, m, n: (w, m, [*n[:7], n[0]]), "named once"),
+        (lambda w, m, n: (w, m, [f"m{i}" for i in range(17)]), "up to 16"),
+    ],
+)
+def test_winners_that_do_not_fit_are_named(change, says, tmp_path):
+    sites = change(*won(), MANIFOLDS[:8])
+    with pytest.raises(ValueError, match=says):
+        figures.draw_winners(
+            tmp_path / "f.png", *sites, LAYERS, WORDS, TOKENS, LANDMARKS, title="t"
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("step", ["write", "replace"])
