@@ -112,8 +112,11 @@ def report_discovery(run: Run, found: Discovery) -> None:
         screen.note(
             f"nothing beats shuffled labels at {int((winner == NOTHING).sum())} of {defined} sites"
         )
-    for name, reason in found.skipped.items():
-        screen.note(f"not tried: {name} ({reason})")
+    other_labels = [name for name, why in found.skipped.items() if "takes labels of shape" in why]
+    if other_labels:
+        screen.note(f"not tried, since they take other labels: {', '.join(other_labels)}")
+    for name in found.skipped.keys() - set(other_labels):
+        screen.note(f"not tried: {name} ({found.skipped[name]})")
     screen.note(f"results  {run.folder / 'results' / 'discover.csv'}")
     screen.note(f"figure   {path}")
 

@@ -27,22 +27,26 @@ from gpu_smds.targets import Target
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What discovery tries where nothing is named: the shapes that smds tries, in its order.
+#: What discovery tries where nothing is named, the plainest first: the shapes that smds tries, less
+#: chain, whose map is fitted by iteration where labels leave distances undefined, and which is the
+#: same as discrete_circular where they do not.
 DEFAULT_MANIFOLDS = (
-    "chain",
-    "cluster",
-    "discrete_circular",
-    "circular",
-    "cylindrical",
-    "geodesic",
-    "spherical",
-    "spiral",
-    "log_linear",
     "euclidean",
+    "log_linear",
     "semicircular",
+    "circular",
+    "discrete_circular",
+    "spiral",
+    "cluster",
     "torus",
     "klein_bottle",
+    "spherical",
+    "cylindrical",
+    "geodesic",
 )
+
+# Scores closer than this are equal: some labels make one shape of two (half a ring is a line).
+_EQUAL = 1e-9
 
 # A score counts as more than chance from so many standard deviations above the mean of the scores
 # under shuffled labels.
@@ -98,11 +102,12 @@ class Discovery:
     def winner(self) -> np.ndarray:
         """``(*sites)`` number of the best manifold that beats its baseline, by the first metric.
 
-        −1 where none does, −2 where no manifold has a score.
+        The first of equal ones; −1 where none does, −2 where no manifold has a score.
         """
         score = self.scores.mean[:, 0]
         eligible = np.where(self.beats_baseline, score, -np.inf)
-        winner = np.where(np.isfinite(eligible).any(0), eligible.argmax(0), NOTHING)
+        best = (eligible >= eligible.max(0) - _EQUAL).argmax(0)
+        winner = np.where(np.isfinite(eligible).any(0), best, NOTHING)
         return np.where(np.isfinite(score).any(0), winner, UNDEFINED)
 
     @property
@@ -208,9 +213,8 @@ def discover(
     X, y, cv, alpha, orthonormal, standardize, groups, device, memory_budget, progress
         As in :func:`gpu_smds.score_map`.
     manifolds
-        Names, shapes or parametrizations. None tries the shapes that ``smds`` tries, less chain
-        where the labels leave distances undefined: it is then fitted by iteration, which takes
-        seconds a site. Those that do not take the labels are skipped, with the reason.
+        Names, shapes or parametrizations; None tries ``DEFAULT_MANIFOLDS``. Those that do not take
+        the labels are skipped, with the reason.
     metric
         A metric or a list of them; "all" is all five. The first one ranks.
     n_components
@@ -247,10 +251,8 @@ def discover(
     skipped = {}
     for name, shape in _named(shapes).items():
         try:
-            target = targets_of(shape, labels, metrics)
-            if chosen is None and target.is_iterative:
-                raise ValueError("its map is fitted by iteration: name it to have it")
-            targets[name] = target
+            shape.check(labels)
+            targets[name] = targets_of(shape, labels, metrics)
         except ValueError as error:
             skipped[name] = str(error)
     if not targets:
@@ -339,7 +341,7 @@ def discover_manifolds(
     cv: Any = n_folds or None
     if random_state is not None and n_folds:
         cv = KFold(n_folds, shuffle=True, random_state=random_state)
-    candidates = list(DEFAULT_MANIFOLDS if shapes is None else shapes)
+    candidates = list(("chain", *DEFAULT_MANIFOLDS) if shapes is None else shapes)
     if shapes is None:
         labels = np.asarray(y)
         candidates = [name for name in candidates if resolve_manifold(name).takes(labels)]

@@ -78,11 +78,6 @@ class Target:
         return target
 
     @property
-    def is_iterative(self) -> bool:
-        """Whether some fold's map is fitted to incomplete distances."""
-        return any(e is not None and e.incomplete is not None for e in self.embeddings)
-
-    @property
     def n_components(self) -> int:
         """Columns of the embedding."""
         known = [e.Y.shape[1] for e in self.embeddings if e is not None]
