@@ -26,7 +26,7 @@ _MEMORY = 20
 
 # Starts drawn at random beside smds' and the MDS one. On a line the samples cannot pass each other
 # without raising the loss, so that almost every order has a minimum of its own.
-_RANDOM_STARTS = {1: 16}
+_RANDOM_STARTS = {1: 32}
 _RANDOM_STARTS_ELSE = 4
 
 # Smoothing of the random starts: distances are sqrt(d² + ε²) with ε² these fractions of the
@@ -34,7 +34,10 @@ _RANDOM_STARTS_ELSE = 4
 # optimization in least-squares multidimensional scaling by distance smoothing"). It lets samples
 # pass through each other.
 _SMOOTHING = (0.25, 0.06, 0.015, 0.004)
-_SMOOTH_ITERATIONS = 20
+_SMOOTH_ITERATIONS = 10
+
+# Iterations from smds' start in smds' coordinates: its way to a minimum is mostly decided by then.
+_RAW_ITERATIONS = 60
 
 # Iterations after which only a site's best start goes on.
 _SCREENING = 60
@@ -128,12 +131,16 @@ def solve_incomplete(
     for sites in usable.split(chunk):
         centred = X[sites].to(torch.float64)
         centred -= centred.mean(1, keepdim=True)
-        P, to_map = _basis(centred, pairs)
-        x = _best_start(centred, P, pairs, starts)
+        P, S, Vt = _basis(centred, pairs)
+        x, screening = _best_start(P, S, Vt, pairs, starts)
         found = _descend(P, pairs, x, max_iter, tol)
-        fitted = to_map @ found.x[:, 0].mT
+        fitted = Vt.mT @ (torch.where(S > 0, 1 / S, 0)[..., None] * found.x[:, 0].mT)
         reached, _ = _errors((centred @ fitted).permute(2, 1, 0).contiguous(), pairs)
-        Wt[sites], loss[sites], iterations[sites] = fitted, 4 * reached, found.iterations[:, 0]
+        Wt[sites], loss[sites], iterations[sites] = (
+            fitted,
+            4 * reached,
+            screening + found.iterations[:, 0],
+        )
         # W passes through the inverse singular values of X: a basis that is nearly singular may
         # promise a loss that W in floating point does not keep.
         kept = reached <= found.loss[:, 0] * (1 + 1e-6) + 1e-12 * pairs.scale
@@ -194,7 +201,7 @@ def _read_pairs(D: Tensor) -> _Pairs:
     )
 
 
-def _basis(X: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+def _basis(X: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates x of the projections Z = P xᵀ that the states allow, with PᵀLP = I.
 
     Parameters
@@ -207,15 +214,16 @@ def _basis(X: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
     Returns
     -------
     P : Tensor
-        ``(b, n, r)``, r = min(n', d). Z is X Wt but for shifts of whole components of the graph.
-    to_map : Tensor
-        ``(b, d, r)``: Wt = to_map xᵀ, of minimum norm. Directions with singular values up to
-        max(n, d)·eps of the largest count as absent: both have zero columns for them.
+        ``(b, n, r)``, r = min(n', d). P S Vt is X but for shifts of whole components of the graph.
+    S : Tensor
+        ``(b, r)`` singular values of the states, seen through the pairs. Values up to max(n, d)·eps
+        of the largest count as zero, and the columns of P that belong to them are zero.
+    Vt : Tensor
+        ``(b, r, d)`` with orthonormal rows. Wt = V S⁻¹ xᵀ is the map of minimum norm.
     """
     U, S, Vt = torch.linalg.svd(pairs.root @ X, full_matrices=False)
-    present = max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[:, :1] < S
-    P = pairs.inverse_root @ (U * present[:, None])
-    return P, Vt.mT * torch.where(present, 1 / S, 0)[:, None]
+    S = torch.where(max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[:, :1] < S, S, 0)
+    return pairs.inverse_root @ (U * (S > 0)[:, None]), S, Vt
 
 
 def _starts(pairs: _Pairs, k: int) -> Tensor:
@@ -227,26 +235,35 @@ def _starts(pairs: _Pairs, k: int) -> Tensor:
     return torch.cat((embedding[None], drawn.to(embedding)))
 
 
-def _best_start(X: Tensor, P: Tensor, pairs: _Pairs, starts: Tensor) -> Tensor:
-    """Coordinates ``(b, 1, k, r)`` that the best of the starts leads to in a few iterations."""
-    b, _, d = X.shape
+def _best_start(
+    P: Tensor, S: Tensor, Vt: Tensor, pairs: _Pairs, starts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Coordinates ``(b, 1, k, r)`` where the best start leads, and after how many iterations."""
+    b, r, d = Vt.shape
     s, n, k = starts.shape
-    # The start of smds.
-    W = torch.from_numpy(np.random.default_rng(42).normal(scale=0.01, size=(k, d))).to(X)
-    configurations = torch.cat(((X @ W.mT)[:, None], starts.expand(b, s, n, k)), dim=1)
-    projected = configurations.mT.reshape(b, -1, n) @ pairs.laplacian @ P
-    x = projected.view(b, s + 1, k, -1)
-    drawn = x[:, 2:]
+    # From smds' start in smds' coordinates but for a rotation, which L-BFGS does not see, and a
+    # factor, with which a gradient step of length 1 still never raises the loss. This way mostly
+    # ends where smds does, and better minima than smds' are then up to the other starts.
+    W = torch.from_numpy(np.random.default_rng(42).normal(scale=0.01, size=(k, d))).to(P)
+    largest = S[:, :1].clamp(min=torch.finfo(S.dtype).tiny)
+    ratio = (S / largest)[:, None]
+    raw = (W @ Vt.mT * largest[..., None])[:, None]
+    raw = _descend(P * ratio, pairs, raw, _RAW_ITERATIONS, 0).x * ratio[:, None]
+
+    # The projection of a start on what the states allow, closest in the metric of the pairs.
+    projected = starts.mT.reshape(s * k, n) @ pairs.laplacian @ P
+    embedding, drawn = projected.view(b, s, k, r).split((1, s - 1), dim=1)
     length = torch.linalg.vector_norm(drawn, dim=(2, 3), keepdim=True)
     drawn = torch.where(length > 0, drawn / length, 0) * pairs.scale**0.5
     for fraction in _SMOOTHING:
         smoothing = fraction * float(pairs.ideal.max()) ** 2
         drawn = _descend(P, pairs, drawn, _SMOOTH_ITERATIONS, 0, smoothing).x
-    found = _descend(P, pairs, torch.cat((x[:, :2], drawn), dim=1), _SCREENING, 0)
+
+    found = _descend(P, pairs, torch.cat((raw, embedding, drawn), dim=1), _SCREENING, 0)
     least = found.loss.min(1, keepdim=True).values
     good = found.loss <= least * (1 + _GAIN) + _ZERO * pairs.scale
-    first = good.to(torch.uint8).argmax(1)
-    return found.x[torch.arange(b, device=X.device), first][:, None]
+    site, first = torch.arange(b, device=P.device), good.to(torch.uint8).argmax(1)
+    return found.x[site, first][:, None], found.iterations[site, first]
 
 
 @dataclass
