@@ -26,20 +26,23 @@ _MEMORY = 20
 
 # Starts drawn at random beside smds' and the MDS one. On a line the samples cannot pass each other
 # without raising the loss, so that almost every order has a minimum of its own.
-_RANDOM_STARTS = {1: 32}
+_RANDOM_STARTS = {1: 16}
 _RANDOM_STARTS_ELSE = 4
 
-# Smoothing of the random starts: distances are sqrt(d² + ε²) with ε² these fractions of the
-# largest ideal distance squared, one after the other (Groenen, Heiser & Meulman 1999, "Global
-# optimization in least-squares multidimensional scaling by distance smoothing"). It lets samples
-# pass through each other.
-_SMOOTHING = (0.25, 0.06, 0.015, 0.004)
+# Smoothing takes distances as sqrt(d² + ε²), which lets samples pass through each other, with ε
+# falling (Groenen, Heiser & Meulman 1999, "Global optimization in least-squares multidimensional
+# scaling by distance smoothing"). A start's first ε² is a fraction of the largest ideal distance
+# squared, later ones are these parts of it. The random starts are smoothed once; the best start
+# then several times, from a strength that shakes all of it to one that moves single samples.
+_SMOOTHING = (1, 0.25, 0.06, 0.015)
 _SMOOTH_ITERATIONS = 10
+_RANDOM_STRENGTH = 0.25
+_SHAKING_STRENGTHS = (0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008, 0.004)
 
 # Iterations from smds' start in smds' coordinates: its way to a minimum is mostly decided by then.
 _RAW_ITERATIONS = 60
 
-# Iterations after which only a site's best start goes on.
+# Iterations after which the best start is chosen.
 _SCREENING = 60
 
 # A later start replaces an earlier one only if it gains this fraction of the loss, or of ΣD² for
@@ -139,7 +142,7 @@ def solve_incomplete(
         Wt[sites], loss[sites], iterations[sites] = (
             fitted,
             4 * reached,
-            screening + found.iterations[:, 0],
+            (screening + found.iterations)[:, 0],
         )
         # W passes through the inverse singular values of X: a basis that is nearly singular may
         # promise a loss that W in floating point does not keep.
@@ -255,15 +258,31 @@ def _best_start(
     embedding, drawn = projected.view(b, s, k, r).split((1, s - 1), dim=1)
     length = torch.linalg.vector_norm(drawn, dim=(2, 3), keepdim=True)
     drawn = torch.where(length > 0, drawn / length, 0) * pairs.scale**0.5
-    for fraction in _SMOOTHING:
-        smoothing = fraction * float(pairs.ideal.max()) ** 2
-        drawn = _descend(P, pairs, drawn, _SMOOTH_ITERATIONS, 0, smoothing).x
+    drawn = _smooth(P, pairs, drawn, (_RANDOM_STRENGTH,) * (s - 1))
+    best, _ = _screen(P, pairs, torch.cat((raw, embedding, drawn), dim=1))
 
-    found = _descend(P, pairs, torch.cat((raw, embedding, drawn), dim=1), _SCREENING, 0)
+    shaken = best.expand(-1, len(_SHAKING_STRENGTHS), -1, -1)
+    shaken = _smooth(P, pairs, shaken, _SHAKING_STRENGTHS)
+    return _screen(P, pairs, torch.cat((best, shaken), dim=1))
+
+
+def _smooth(P: Tensor, pairs: _Pairs, x: Tensor, strengths: tuple[float, ...]) -> Tensor:
+    """Minima ``(b, s, k, r)`` of ever less smoothed losses, with a strength for each start."""
+    largest = float(pairs.ideal.max()) ** 2
+    for part in _SMOOTHING:
+        smoothing = torch.tensor(strengths).to(x) * (part * largest)
+        x = _descend(P, pairs, x, _SMOOTH_ITERATIONS, 0, smoothing).x
+    return x
+
+
+def _screen(P: Tensor, pairs: _Pairs, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the best of the starts leads, ``(b, 1, k, r)``, and its iterations ``(b, 1)``."""
+    found = _descend(P, pairs, x, _SCREENING, 0)
     least = found.loss.min(1, keepdim=True).values
     good = found.loss <= least * (1 + _GAIN) + _ZERO * pairs.scale
-    site, first = torch.arange(b, device=P.device), good.to(torch.uint8).argmax(1)
-    return found.x[site, first][:, None], found.iterations[site, first]
+    first = good.to(torch.uint8).argmax(1, keepdim=True)
+    site = torch.arange(len(x), device=x.device)[:, None]
+    return found.x[site, first], found.iterations[site, first]
 
 
 @dataclass
@@ -277,7 +296,7 @@ class _Descent:
 
 
 def _descend(
-    P: Tensor, pairs: _Pairs, x: Tensor, max_iter: int, tol: float, smoothing: float = 0.0
+    P: Tensor, pairs: _Pairs, x: Tensor, max_iter: int, tol: float, smoothing: Tensor | None = None
 ) -> _Descent:
     """Minimise the loss from each start by L-BFGS, with the SMACOF step as safeguard.
 
@@ -288,8 +307,9 @@ def _descend(
     n = P.shape[1]
 
     def value(P: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        Z = P @ x.view(-1, s * k, r).mT
-        loss, slopes = _errors(Z.view(-1, n, s, k).permute(3, 1, 0, 2).flatten(2), pairs, smoothing)
+        Z = P @ x.reshape(-1, s * k, r).mT
+        Z = Z.view(-1, n, s, k).permute(3, 1, 0, 2).flatten(2)
+        loss, slopes = _errors(Z, pairs, None if smoothing is None else smoothing.repeat(len(P)))
         rows = slopes.unflatten(2, (-1, s)).permute(2, 3, 0, 1).reshape(-1, s * k, n)
         return loss, (rows @ P).view(-1, k * r)
 
@@ -381,7 +401,7 @@ def _lbfgs_step(S: Tensor, Y: Tensor, g: Tensor) -> Tensor:
     return -Hg
 
 
-def _errors(Z: Tensor, pairs: _Pairs, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+def _errors(Z: Tensor, pairs: _Pairs, smoothing: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Loss of configurations and its derivative.
 
     Parameters
@@ -391,7 +411,7 @@ def _errors(Z: Tensor, pairs: _Pairs, smoothing: float = 0.0) -> tuple[Tensor, T
     pairs
         The defined pairs.
     smoothing
-        ε²: distances are taken as sqrt(d² + ε²).
+        ε² ``(c,)``: distances are taken as sqrt(d² + ε²).
 
     Returns
     -------
@@ -415,7 +435,9 @@ def _errors(Z: Tensor, pairs: _Pairs, smoothing: float = 0.0) -> tuple[Tensor, T
         squared = differences[0].square()
         for difference in differences[1:]:
             squared.addcmul_(difference, difference)
-        distances = squared.add_(smoothing).sqrt_()
+        if smoothing is not None:
+            squared += smoothing
+        distances = squared.sqrt_()
         errors = distances - ideal
         loss += errors.square().sum((0, 1)) / 4
         pull = torch.where(distances > 0, errors.div_(distances), 0)
