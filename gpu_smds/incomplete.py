@@ -27,7 +27,7 @@ _MEMORY = 20
 # Starts drawn at random beside smds' and the MDS one. On a line the samples cannot pass each other
 # without raising the loss, so that almost every order has a minimum of its own.
 _RANDOM_STARTS = {1: 16}
-_RANDOM_STARTS_ELSE = 4
+_RANDOM_STARTS_ELSE = 8
 
 # Smoothing takes distances as sqrt(d² + ε²), which lets samples pass through each other, with ε
 # falling (Groenen, Heiser & Meulman 1999, "Global optimization in least-squares multidimensional
@@ -42,8 +42,8 @@ _SHAKING_STRENGTHS = (0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008, 0.004)
 # Iterations from smds' start in smds' coordinates: its way to a minimum is mostly decided by then.
 _RAW_ITERATIONS = 60
 
-# Iterations after which the best start is chosen.
-_SCREENING = 60
+# Iterations, or the tolerance, after which the best start is chosen.
+_SCREENING, _SCREENING_TOL = 60, 1e-6
 
 # A later start replaces an earlier one only if it gains this fraction of the loss, or of ΣD² for
 # losses that are zero but for rounding: else rounding would choose between equal minima.
@@ -277,7 +277,7 @@ def _smooth(P: Tensor, pairs: _Pairs, x: Tensor, strengths: tuple[float, ...]) -
 
 def _screen(P: Tensor, pairs: _Pairs, x: Tensor) -> tuple[Tensor, Tensor]:
     """Where the best of the starts leads, ``(b, 1, k, r)``, and its iterations ``(b, 1)``."""
-    found = _descend(P, pairs, x, _SCREENING, 0)
+    found = _descend(P, pairs, x, _SCREENING, _SCREENING_TOL)
     least = found.loss.min(1, keepdim=True).values
     good = found.loss <= least * (1 + _GAIN) + _ZERO * pairs.scale
     first = good.to(torch.uint8).argmax(1, keepdim=True)
