@@ -49,6 +49,9 @@ _SCREENING, _SCREENING_TOL = 60, 1e-6
 # losses that are zero but for rounding: else rounding would choose between equal minima.
 _GAIN, _ZERO = 1e-9, 1e-20
 
+# Relative error of a loss, a sum over all pairs.
+_ROUNDING = 1e-14
+
 # Bytes of the temporaries over a block of pairs, as in stress.py; bytes of a chunk of sites.
 _BLOCK_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 _CHUNK_BYTES = {"cpu": 512 << 20, "cuda": 8 << 30}
@@ -81,7 +84,7 @@ def solve_incomplete(
     D: Tensor,
     n_components: int,
     *,
-    tol: float = 1e-8,
+    tol: float = 1e-10,
     max_iter: int = 2000,
     chunk: int | None = None,
 ) -> IncompleteFit:
@@ -131,10 +134,11 @@ def solve_incomplete(
     iterations = torch.zeros(b, dtype=torch.int64, device=X.device)
     starts = _starts(pairs, n_components)
     usable = X.isfinite().all(-1).all(-1).nonzero().squeeze(1)
-    for sites in usable.split(chunk):
-        centred = X[sites].to(torch.float64)
-        centred -= centred.mean(1, keepdim=True)
-        P, S, Vt = _basis(centred, pairs)
+    for sites in usable.split(chunk) if len(usable) else ():
+        states = X[sites].to(torch.float64)
+        centred = states - states.mean(1, keepdim=True)
+        size = torch.linalg.vector_norm(states, dim=(1, 2))
+        P, S, Vt = _basis(centred, size, pairs)
         x, screening = _best_start(P, S, Vt, pairs, starts)
         found = _descend(P, pairs, x, max_iter, tol)
         fitted = Vt.mT @ (torch.where(S > 0, 1 / S, 0)[..., None] * found.x[:, 0].mT)
@@ -164,6 +168,7 @@ class _Pairs:
     laplacian: Tensor  # (n, n) of the graph of pairs, all of weight 1
     root: Tensor  # (n', n) with rootᵀ root = L, n' = n − components of the graph
     inverse_root: Tensor  # (n, n'), its pseudo-inverse
+    stretch: float  # largest singular value of root
     scale: float  # Σ D² / 4 over ordered pairs: the loss of Z = 0 as _errors counts it
     completed: Tensor  # (n, n) distances with the undefined ones replaced by shortest paths
 
@@ -171,10 +176,10 @@ class _Pairs:
 def _read_pairs(D: Tensor) -> _Pairs:
     defined = D >= 0
     defined.fill_diagonal_(False)
-    if not bool(defined.any()):
-        raise ValueError("all ideal distances between different samples are undefined")
     if not torch.equal(D, D.mT) or bool(D.isposinf().any()):
         raise ValueError("ideal distances must be symmetric, without NaN or infinity")
+    if not bool(defined.any()):
+        raise ValueError("all ideal distances between different samples are undefined")
     degree = defined.sum(1)
     order = torch.sort(~defined, dim=1, stable=True).indices[:, : int(degree.max())]
     padding = torch.arange(order.shape[1], device=D.device) >= degree[:, None]
@@ -199,18 +204,21 @@ def _read_pairs(D: Tensor) -> _Pairs:
         laplacian=laplacian,
         root=values[:, None] * vectors.mT,
         inverse_root=vectors / values,
+        stretch=float(values[-1]),
         scale=float(ideal.square().sum()) / 4,
         completed=completed,
     )
 
 
-def _basis(X: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
+def _basis(X: Tensor, size: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates x of the projections Z = P xᵀ that the states allow, with PᵀLP = I.
 
     Parameters
     ----------
     X
         Centred states ``(b, n, d)``.
+    size
+        ``(b,)`` norm of the states before centring, whose rounding the centred ones keep.
     pairs
         The defined pairs.
 
@@ -220,12 +228,14 @@ def _basis(X: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
         ``(b, n, r)``, r = min(n', d). P S Vt is X but for shifts of whole components of the graph.
     S : Tensor
         ``(b, r)`` singular values of the states, seen through the pairs. Values up to max(n, d)·eps
-        of the largest count as zero, and the columns of P that belong to them are zero.
+        of what states of this size can have count as zero: features equal but for rounding are
+        one feature. The columns of P that belong to them are zero.
     Vt : Tensor
         ``(b, r, d)`` with orthonormal rows. Wt = V S⁻¹ xᵀ is the map of minimum norm.
     """
     U, S, Vt = torch.linalg.svd(pairs.root @ X, full_matrices=False)
-    S = torch.where(max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[:, :1] < S, S, 0)
+    cut = max(X.shape[1:]) * torch.finfo(S.dtype).eps * pairs.stretch * size[:, None]
+    S = torch.where(cut < S, S, 0)
     return pairs.inverse_root @ (U * (S > 0)[:, None]), S, Vt
 
 
@@ -350,7 +360,10 @@ def _descend(
         step = torch.where(plain[:, None], -gradient, step)
         slope = torch.where(plain, -gradient.square().sum(1), slope)
         new_loss, new_gradient = value(P, x + step)
-        taken = (new_loss <= loss + 1e-4 * slope) & ~rested
+        # Next to a minimum the loss changes by less than its rounding, the gradient does not.
+        level = new_loss <= loss * (1 + _ROUNDING)
+        flatter = new_gradient.square().sum(1) < gradient.square().sum(1)
+        taken = ((new_loss <= loss + 1e-4 * slope) | (level & flatter)) & ~rested
         iterations += ~rested
         rested |= plain & ~taken
         plain = ~taken
