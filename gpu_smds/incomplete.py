@@ -27,21 +27,30 @@ _MEMORY = 20
 # Starts drawn at random beside smds' and the MDS one. On a line the samples cannot pass each other
 # without raising the loss, so that almost every order has a minimum of its own.
 _RANDOM_STARTS = {1: 16}
-_RANDOM_STARTS_ELSE = 4
+_RANDOM_STARTS_ELSE = 8
 
-# Smoothing of the random starts: distances are sqrt(d² + ε²) with ε² these fractions of the
-# largest ideal distance squared, one after the other (Groenen, Heiser & Meulman 1999, "Global
-# optimization in least-squares multidimensional scaling by distance smoothing"). It lets samples
-# pass through each other.
-_SMOOTHING = (0.25, 0.06, 0.015, 0.004)
-_SMOOTH_ITERATIONS = 20
+# Smoothing takes distances as sqrt(d² + ε²), which lets samples pass through each other, with ε
+# falling (Groenen, Heiser & Meulman 1999, "Global optimization in least-squares multidimensional
+# scaling by distance smoothing"). A start's first ε² is a fraction of the largest ideal distance
+# squared, later ones are these parts of it. The random starts are smoothed once; the best start
+# then several times, from a strength that shakes all of it to one that moves single samples.
+_SMOOTHING = (1, 0.25, 0.06, 0.015)
+_SMOOTH_ITERATIONS = 10
+_RANDOM_STRENGTH = 0.25
+_SHAKING_STRENGTHS = (0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008, 0.004)
 
-# Iterations after which only a site's best start goes on.
-_SCREENING = 60
+# Iterations from smds' start in smds' coordinates: its way to a minimum is mostly decided by then.
+_RAW_ITERATIONS = 60
+
+# Iterations, or the tolerance, after which the best start is chosen.
+_SCREENING, _SCREENING_TOL = 60, 1e-6
 
 # A later start replaces an earlier one only if it gains this fraction of the loss, or of ΣD² for
 # losses that are zero but for rounding: else rounding would choose between equal minima.
 _GAIN, _ZERO = 1e-9, 1e-20
+
+# Relative error of a loss, a sum over all pairs.
+_ROUNDING = 1e-14
 
 # Bytes of the temporaries over a block of pairs, as in stress.py; bytes of a chunk of sites.
 _BLOCK_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
@@ -75,7 +84,7 @@ def solve_incomplete(
     D: Tensor,
     n_components: int,
     *,
-    tol: float = 1e-8,
+    tol: float = 1e-10,
     max_iter: int = 2000,
     chunk: int | None = None,
 ) -> IncompleteFit:
@@ -125,15 +134,20 @@ def solve_incomplete(
     iterations = torch.zeros(b, dtype=torch.int64, device=X.device)
     starts = _starts(pairs, n_components)
     usable = X.isfinite().all(-1).all(-1).nonzero().squeeze(1)
-    for sites in usable.split(chunk):
-        centred = X[sites].to(torch.float64)
-        centred -= centred.mean(1, keepdim=True)
-        P, to_map = _basis(centred, pairs)
-        x = _best_start(centred, P, pairs, starts)
+    for sites in usable.split(chunk) if len(usable) else ():
+        states = X[sites].to(torch.float64)
+        centred = states - states.mean(1, keepdim=True)
+        size = torch.linalg.vector_norm(states, dim=(1, 2))
+        P, S, Vt = _basis(centred, size, pairs)
+        x, screening = _best_start(P, S, Vt, pairs, starts)
         found = _descend(P, pairs, x, max_iter, tol)
-        fitted = to_map @ found.x[:, 0].mT
+        fitted = Vt.mT @ (torch.where(S > 0, 1 / S, 0)[..., None] * found.x[:, 0].mT)
         reached, _ = _errors((centred @ fitted).permute(2, 1, 0).contiguous(), pairs)
-        Wt[sites], loss[sites], iterations[sites] = fitted, 4 * reached, found.iterations[:, 0]
+        Wt[sites], loss[sites], iterations[sites] = (
+            fitted,
+            4 * reached,
+            (screening + found.iterations)[:, 0],
+        )
         # W passes through the inverse singular values of X: a basis that is nearly singular may
         # promise a loss that W in floating point does not keep.
         kept = reached <= found.loss[:, 0] * (1 + 1e-6) + 1e-12 * pairs.scale
@@ -154,6 +168,7 @@ class _Pairs:
     laplacian: Tensor  # (n, n) of the graph of pairs, all of weight 1
     root: Tensor  # (n', n) with rootᵀ root = L, n' = n − components of the graph
     inverse_root: Tensor  # (n, n'), its pseudo-inverse
+    stretch: float  # largest singular value of root
     scale: float  # Σ D² / 4 over ordered pairs: the loss of Z = 0 as _errors counts it
     completed: Tensor  # (n, n) distances with the undefined ones replaced by shortest paths
 
@@ -161,10 +176,10 @@ class _Pairs:
 def _read_pairs(D: Tensor) -> _Pairs:
     defined = D >= 0
     defined.fill_diagonal_(False)
-    if not bool(defined.any()):
-        raise ValueError("all ideal distances between different samples are undefined")
     if not torch.equal(D, D.mT) or bool(D.isposinf().any()):
         raise ValueError("ideal distances must be symmetric, without NaN or infinity")
+    if not bool(defined.any()):
+        raise ValueError("all ideal distances between different samples are undefined")
     degree = defined.sum(1)
     order = torch.sort(~defined, dim=1, stable=True).indices[:, : int(degree.max())]
     padding = torch.arange(order.shape[1], device=D.device) >= degree[:, None]
@@ -189,33 +204,39 @@ def _read_pairs(D: Tensor) -> _Pairs:
         laplacian=laplacian,
         root=values[:, None] * vectors.mT,
         inverse_root=vectors / values,
+        stretch=float(values[-1]),
         scale=float(ideal.square().sum()) / 4,
         completed=completed,
     )
 
 
-def _basis(X: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+def _basis(X: Tensor, size: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates x of the projections Z = P xᵀ that the states allow, with PᵀLP = I.
 
     Parameters
     ----------
     X
         Centred states ``(b, n, d)``.
+    size
+        ``(b,)`` norm of the states before centring, whose rounding the centred ones keep.
     pairs
         The defined pairs.
 
     Returns
     -------
     P : Tensor
-        ``(b, n, r)``, r = min(n', d). Z is X Wt but for shifts of whole components of the graph.
-    to_map : Tensor
-        ``(b, d, r)``: Wt = to_map xᵀ, of minimum norm. Directions with singular values up to
-        max(n, d)·eps of the largest count as absent: both have zero columns for them.
+        ``(b, n, r)``, r = min(n', d). P S Vt is X but for shifts of whole components of the graph.
+    S : Tensor
+        ``(b, r)`` singular values of the states, seen through the pairs. Values up to max(n, d)·eps
+        of what states of this size can have count as zero: features equal but for rounding are
+        one feature. The columns of P that belong to them are zero.
+    Vt : Tensor
+        ``(b, r, d)`` with orthonormal rows. Wt = V S⁻¹ xᵀ is the map of minimum norm.
     """
     U, S, Vt = torch.linalg.svd(pairs.root @ X, full_matrices=False)
-    present = max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[:, :1] < S
-    P = pairs.inverse_root @ (U * present[:, None])
-    return P, Vt.mT * torch.where(present, 1 / S, 0)[:, None]
+    cut = max(X.shape[1:]) * torch.finfo(S.dtype).eps * pairs.stretch * size[:, None]
+    S = torch.where(cut < S, S, 0)
+    return pairs.inverse_root @ (U * (S > 0)[:, None]), S, Vt
 
 
 def _starts(pairs: _Pairs, k: int) -> Tensor:
@@ -227,26 +248,51 @@ def _starts(pairs: _Pairs, k: int) -> Tensor:
     return torch.cat((embedding[None], drawn.to(embedding)))
 
 
-def _best_start(X: Tensor, P: Tensor, pairs: _Pairs, starts: Tensor) -> Tensor:
-    """Coordinates ``(b, 1, k, r)`` that the best of the starts leads to in a few iterations."""
-    b, _, d = X.shape
+def _best_start(
+    P: Tensor, S: Tensor, Vt: Tensor, pairs: _Pairs, starts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Coordinates ``(b, 1, k, r)`` where the best start leads, and after how many iterations."""
+    b, r, d = Vt.shape
     s, n, k = starts.shape
-    # The start of smds.
-    W = torch.from_numpy(np.random.default_rng(42).normal(scale=0.01, size=(k, d))).to(X)
-    configurations = torch.cat(((X @ W.mT)[:, None], starts.expand(b, s, n, k)), dim=1)
-    projected = configurations.mT.reshape(b, -1, n) @ pairs.laplacian @ P
-    x = projected.view(b, s + 1, k, -1)
-    drawn = x[:, 2:]
+    # From smds' start in smds' coordinates but for a rotation, which L-BFGS does not see, and a
+    # factor, with which a gradient step of length 1 still never raises the loss. This way mostly
+    # ends where smds does, and better minima than smds' are then up to the other starts.
+    W = torch.from_numpy(np.random.default_rng(42).normal(scale=0.01, size=(k, d))).to(P)
+    largest = S[:, :1].clamp(min=torch.finfo(S.dtype).tiny)
+    ratio = (S / largest)[:, None]
+    raw = (W @ Vt.mT * largest[..., None])[:, None]
+    raw = _descend(P * ratio, pairs, raw, _RAW_ITERATIONS, 0).x * ratio[:, None]
+
+    # The projection of a start on what the states allow, closest in the metric of the pairs.
+    projected = starts.mT.reshape(s * k, n) @ pairs.laplacian @ P
+    embedding, drawn = projected.view(b, s, k, r).split((1, s - 1), dim=1)
     length = torch.linalg.vector_norm(drawn, dim=(2, 3), keepdim=True)
     drawn = torch.where(length > 0, drawn / length, 0) * pairs.scale**0.5
-    for fraction in _SMOOTHING:
-        smoothing = fraction * float(pairs.ideal.max()) ** 2
-        drawn = _descend(P, pairs, drawn, _SMOOTH_ITERATIONS, 0, smoothing).x
-    found = _descend(P, pairs, torch.cat((x[:, :2], drawn), dim=1), _SCREENING, 0)
+    drawn = _smooth(P, pairs, drawn, (_RANDOM_STRENGTH,) * (s - 1))
+    best, _ = _screen(P, pairs, torch.cat((raw, embedding, drawn), dim=1))
+
+    shaken = best.expand(-1, len(_SHAKING_STRENGTHS), -1, -1)
+    shaken = _smooth(P, pairs, shaken, _SHAKING_STRENGTHS)
+    return _screen(P, pairs, torch.cat((best, shaken), dim=1))
+
+
+def _smooth(P: Tensor, pairs: _Pairs, x: Tensor, strengths: tuple[float, ...]) -> Tensor:
+    """Minima ``(b, s, k, r)`` of ever less smoothed losses, with a strength for each start."""
+    largest = float(pairs.ideal.max()) ** 2
+    for part in _SMOOTHING:
+        smoothing = torch.tensor(strengths).to(x) * (part * largest)
+        x = _descend(P, pairs, x, _SMOOTH_ITERATIONS, 0, smoothing).x
+    return x
+
+
+def _screen(P: Tensor, pairs: _Pairs, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the best of the starts leads, ``(b, 1, k, r)``, and its iterations ``(b, 1)``."""
+    found = _descend(P, pairs, x, _SCREENING, _SCREENING_TOL)
     least = found.loss.min(1, keepdim=True).values
     good = found.loss <= least * (1 + _GAIN) + _ZERO * pairs.scale
-    first = good.to(torch.uint8).argmax(1)
-    return found.x[torch.arange(b, device=X.device), first][:, None]
+    first = good.to(torch.uint8).argmax(1, keepdim=True)
+    site = torch.arange(len(x), device=x.device)[:, None]
+    return found.x[site, first], found.iterations[site, first]
 
 
 @dataclass
@@ -260,7 +306,7 @@ class _Descent:
 
 
 def _descend(
-    P: Tensor, pairs: _Pairs, x: Tensor, max_iter: int, tol: float, smoothing: float = 0.0
+    P: Tensor, pairs: _Pairs, x: Tensor, max_iter: int, tol: float, smoothing: Tensor | None = None
 ) -> _Descent:
     """Minimise the loss from each start by L-BFGS, with the SMACOF step as safeguard.
 
@@ -271,8 +317,9 @@ def _descend(
     n = P.shape[1]
 
     def value(P: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        Z = P @ x.view(-1, s * k, r).mT
-        loss, slopes = _errors(Z.view(-1, n, s, k).permute(3, 1, 0, 2).flatten(2), pairs, smoothing)
+        Z = P @ x.reshape(-1, s * k, r).mT
+        Z = Z.view(-1, n, s, k).permute(3, 1, 0, 2).flatten(2)
+        loss, slopes = _errors(Z, pairs, None if smoothing is None else smoothing.repeat(len(P)))
         rows = slopes.unflatten(2, (-1, s)).permute(2, 3, 0, 1).reshape(-1, s * k, n)
         return loss, (rows @ P).view(-1, k * r)
 
@@ -313,7 +360,10 @@ def _descend(
         step = torch.where(plain[:, None], -gradient, step)
         slope = torch.where(plain, -gradient.square().sum(1), slope)
         new_loss, new_gradient = value(P, x + step)
-        taken = (new_loss <= loss + 1e-4 * slope) & ~rested
+        # Next to a minimum the loss changes by less than its rounding, the gradient does not.
+        level = new_loss <= loss * (1 + _ROUNDING)
+        flatter = new_gradient.square().sum(1) < gradient.square().sum(1)
+        taken = ((new_loss <= loss + 1e-4 * slope) | (level & flatter)) & ~rested
         iterations += ~rested
         rested |= plain & ~taken
         plain = ~taken
@@ -364,7 +414,7 @@ def _lbfgs_step(S: Tensor, Y: Tensor, g: Tensor) -> Tensor:
     return -Hg
 
 
-def _errors(Z: Tensor, pairs: _Pairs, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+def _errors(Z: Tensor, pairs: _Pairs, smoothing: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Loss of configurations and its derivative.
 
     Parameters
@@ -374,7 +424,7 @@ def _errors(Z: Tensor, pairs: _Pairs, smoothing: float = 0.0) -> tuple[Tensor, T
     pairs
         The defined pairs.
     smoothing
-        ε²: distances are taken as sqrt(d² + ε²).
+        ε² ``(c,)``: distances are taken as sqrt(d² + ε²).
 
     Returns
     -------
@@ -398,7 +448,9 @@ def _errors(Z: Tensor, pairs: _Pairs, smoothing: float = 0.0) -> tuple[Tensor, T
         squared = differences[0].square()
         for difference in differences[1:]:
             squared.addcmul_(difference, difference)
-        distances = squared.add_(smoothing).sqrt_()
+        if smoothing is not None:
+            squared += smoothing
+        distances = squared.sqrt_()
         errors = distances - ideal
         loss += errors.square().sum((0, 1)) / 4
         pull = torch.where(distances > 0, errors.div_(distances), 0)
