@@ -188,13 +188,15 @@ def _read_pairs(D: Tensor) -> _Pairs:
     padding = torch.arange(order.shape[1], device=D.device) >= degree[:, None]
     own = torch.arange(len(D), device=D.device)[:, None]
 
-    edges = defined.cpu().numpy().nonzero()
-    # In a sparse graph explicit zeros are edges, of length 0.
-    graph = csr_array((D.cpu().numpy()[edges], edges), shape=D.shape)
-    completed = torch.from_numpy(np.asarray(shortest_path(graph, directed=False))).to(D)
+    components = int(connected_components(_graph(D), directed=False)[0])
+    # Samples of one label have one row, and paths between labels are cheaper.
+    rows, label = torch.unique(D, dim=0, return_inverse=True)
+    first = torch.full((len(rows),), len(D), device=D.device)
+    first = first.scatter_reduce(0, label, own[:, 0], "amin")
+    paths = np.asarray(shortest_path(_graph(D[first][:, first]), directed=False))
+    completed = torch.from_numpy(paths).to(D)[label][:, label]
     # Nothing says how far apart the components of the graph are.
     completed[completed.isinf()] = completed[completed.isfinite()].max()
-    components = int(connected_components(graph, directed=False)[0])
 
     laplacian = torch.diag(degree.to(D)) - defined.to(D)
     values, vectors = torch.linalg.eigh(laplacian)
@@ -211,6 +213,13 @@ def _read_pairs(D: Tensor) -> _Pairs:
         scale=float(ideal.square().sum()) / 4,
         completed=completed,
     )
+
+
+def _graph(D: Tensor) -> csr_array:
+    """Defined distances as edges: explicit zeros of a sparse graph are edges of length 0."""
+    distances = D.cpu().numpy()
+    edges = (distances >= 0).nonzero()
+    return csr_array((distances[edges], edges), shape=D.shape)
 
 
 def _basis(X: Tensor, size: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
