@@ -26,14 +26,15 @@ _MEMORY = 20
 
 # Starts drawn at random beside smds' and the MDS one. On a line the samples cannot pass each other
 # without raising the loss, so that almost every order has a minimum of its own.
-_RANDOM_STARTS = {1: 16}
+_RANDOM_STARTS = {1: 64}
 _RANDOM_STARTS_ELSE = 8
 
 # Smoothing takes distances as sqrt(d² + ε²), which lets samples pass through each other, with ε
 # falling (Groenen, Heiser & Meulman 1999, "Global optimization in least-squares multidimensional
 # scaling by distance smoothing"). A start's first ε² is a fraction of the largest ideal distance
-# squared, later ones are these parts of it. The random starts are smoothed once; the best start
-# then several times, from a strength that shakes all of it to one that moves single samples.
+# squared, later ones are these parts of it. Half of the random starts are smoothed; smoothing all
+# would hide the minima that differ by few samples. The best start is then smoothed several times,
+# from a strength that shakes all of it to one that moves single samples.
 _SMOOTHING = (1, 0.25, 0.06, 0.015)
 _SMOOTH_ITERATIONS = 10
 _RANDOM_STRENGTH = 0.25
@@ -49,7 +50,8 @@ _SCREENING, _SCREENING_TOL = 60, 1e-6
 # losses that are zero but for rounding: else rounding would choose between equal minima.
 _GAIN, _ZERO = 1e-9, 1e-20
 
-# Relative error of a loss, a sum over all pairs.
+# Error of a loss relative to the root of the product of itself and the loss of Z = 0: differences
+# of distances are rounded as the distances are.
 _ROUNDING = 1e-14
 
 # Bytes of the temporaries over a block of pairs, as in stress.py; bytes of a chunk of sites.
@@ -84,7 +86,7 @@ def solve_incomplete(
     D: Tensor,
     n_components: int,
     *,
-    tol: float = 1e-10,
+    tol: float = 1e-11,
     max_iter: int = 2000,
     chunk: int | None = None,
 ) -> IncompleteFit:
@@ -110,8 +112,9 @@ def solve_incomplete(
     max_iter
         Iterations at most, after the screening of the starts.
     chunk
-        Sites at a time; by default as many as fit into a fixed amount of memory. The results are
-        the same.
+        Sites at a time; by default as many as fit into a fixed amount of memory. It changes
+        results by rounding only. Where a minimum is nearly flat, W amplifies that to 1e-6 of its
+        largest entry; the loss does not.
 
     Raises
     ------
@@ -185,13 +188,15 @@ def _read_pairs(D: Tensor) -> _Pairs:
     padding = torch.arange(order.shape[1], device=D.device) >= degree[:, None]
     own = torch.arange(len(D), device=D.device)[:, None]
 
-    edges = defined.cpu().numpy().nonzero()
-    # In a sparse graph explicit zeros are edges, of length 0.
-    graph = csr_array((D.cpu().numpy()[edges], edges), shape=D.shape)
-    completed = torch.from_numpy(np.asarray(shortest_path(graph, directed=False))).to(D)
+    components = int(connected_components(_graph(D), directed=False)[0])
+    # Samples of one label have one row, and paths between labels are cheaper.
+    rows, label = torch.unique(D, dim=0, return_inverse=True)
+    first = torch.full((len(rows),), len(D), device=D.device)
+    first = first.scatter_reduce(0, label, own[:, 0], "amin")
+    paths = np.asarray(shortest_path(_graph(D[first][:, first]), directed=False))
+    completed = torch.from_numpy(paths).to(D)[label][:, label]
     # Nothing says how far apart the components of the graph are.
     completed[completed.isinf()] = completed[completed.isfinite()].max()
-    components = int(connected_components(graph, directed=False)[0])
 
     laplacian = torch.diag(degree.to(D)) - defined.to(D)
     values, vectors = torch.linalg.eigh(laplacian)
@@ -208,6 +213,13 @@ def _read_pairs(D: Tensor) -> _Pairs:
         scale=float(ideal.square().sum()) / 4,
         completed=completed,
     )
+
+
+def _graph(D: Tensor) -> csr_array:
+    """Defined distances as edges: explicit zeros of a sparse graph are edges of length 0."""
+    distances = D.cpu().numpy()
+    edges = (distances >= 0).nonzero()
+    return csr_array((distances[edges], edges), shape=D.shape)
 
 
 def _basis(X: Tensor, size: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
@@ -268,8 +280,9 @@ def _best_start(
     embedding, drawn = projected.view(b, s, k, r).split((1, s - 1), dim=1)
     length = torch.linalg.vector_norm(drawn, dim=(2, 3), keepdim=True)
     drawn = torch.where(length > 0, drawn / length, 0) * pairs.scale**0.5
-    drawn = _smooth(P, pairs, drawn, (_RANDOM_STRENGTH,) * (s - 1))
-    best, _ = _screen(P, pairs, torch.cat((raw, embedding, drawn), dim=1))
+    half = (s - 1) // 2
+    smooth = _smooth(P, pairs, drawn[:, :half], (_RANDOM_STRENGTH,) * half)
+    best, _ = _screen(P, pairs, torch.cat((raw, embedding, smooth, drawn[:, half:]), dim=1))
 
     shaken = best.expand(-1, len(_SHAKING_STRENGTHS), -1, -1)
     shaken = _smooth(P, pairs, shaken, _SHAKING_STRENGTHS)
@@ -361,7 +374,7 @@ def _descend(
         slope = torch.where(plain, -gradient.square().sum(1), slope)
         new_loss, new_gradient = value(P, x + step)
         # Next to a minimum the loss changes by less than its rounding, the gradient does not.
-        level = new_loss <= loss * (1 + _ROUNDING)
+        level = new_loss <= loss + _ROUNDING * (loss * pairs.scale).sqrt()
         flatter = new_gradient.square().sum(1) < gradient.square().sum(1)
         taken = ((new_loss <= loss + 1e-4 * slope) | (level & flatter)) & ~rested
         iterations += ~rested

@@ -35,7 +35,7 @@ def case(rng):
 
 def same(a, b):
     np.testing.assert_allclose(a.Wt, b.Wt, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(a.loss, b.loss, rtol=1e-9)
+    np.testing.assert_allclose(a.loss, b.loss, rtol=1e-9, atol=1e-12)
     assert torch.equal(a.converged, b.converged)
 
 
@@ -53,7 +53,7 @@ def test_loss_is_the_one_defined_and_stationary(case, k):
     assert (slopes[1] < 1e-5 * slopes[0]).all()
 
 
-@pytest.mark.parametrize("d", [4, 8, 40])
+@pytest.mark.parametrize("d", [4, 8, 20, 40])
 def test_batched_is_looped_is_chunked(rng, d):
     y = rng.integers(0, 12, 30).astype(float)
     X, D = ring(rng, y, 5, d), chain(y)
