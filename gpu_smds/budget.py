@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import torch
 
@@ -19,11 +19,17 @@ def resolve_budget(memory_budget: int | None, device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free // 2
+    return max(_CPU_DEFAULT, _free_memory() // 8)
+
+
+def _free_memory() -> int:
+    """Bytes that can be had, what files are cached in included; 0 where the system does not tell."""
     try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not every system tells
-        return _CPU_DEFAULT
-    return max(_CPU_DEFAULT, free // 8)
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * found[0] if found else 0
 
 
 def sites_per_block(budget: int, bytes_per_site: int, device: torch.device, fixed: int = 0) -> int:
