@@ -23,7 +23,7 @@ def resolve_budget(memory_budget: int | None, device: torch.device) -> int:
 
 
 def _free_memory() -> int:
-    """Bytes that can be had, what files are cached in included; 0 where the system does not tell."""
+    """Bytes that can be had, that of cached files included; 0 where nobody tells."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -153,7 +153,7 @@ def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
     for f in range(len(folds)):
         fold = _FoldStates.of(states, plan, f, shifts[f])
         iterative = [
-            (i, solve_incomplete(fold.train(), i.distances, i.columns.stop - i.columns.start))
+            (i, solve_incomplete(fold.train(), i.pairs, i.columns.stop - i.columns.start))
             for i in plan.targets.incomplete[f]
         ]
         unconverged = torch.zeros(len(plan.targets), len(x), dtype=torch.bool, device=x.device)
@@ -208,7 +208,7 @@ def fit_rows(
     Y = embedding.Y - embedding.Y.mean(0)
     undetermined = unconverged = torch.zeros_like(constant)
     if embedding.incomplete is not None:
-        fit = solve_incomplete(x, embedding.incomplete, Y.shape[1])
+        fit = solve_incomplete(x, embedding.pairs, Y.shape[1])
         Wt, unconverged = fit.Wt, ~fit.converged
     elif solver.orthonormal:
         Wt, undetermined = procrustes(x.mT @ Y)

@@ -83,7 +83,7 @@ class IncompleteFit:
 
 def solve_incomplete(
     X: Tensor,
-    D: Tensor,
+    D: Tensor | DefinedPairs,
     n_components: int,
     *,
     tol: float = 1e-11,
@@ -103,7 +103,8 @@ def solve_incomplete(
     X
         States ``(b, n, d)``. Only their differences matter: a common offset of a site is removed.
     D
-        Ideal distances ``(n, n)``, symmetric; negative = undefined.
+        Ideal distances ``(n, n)``, symmetric; negative = undefined. Or what was read off them,
+        which saves doing it again for other sites.
     n_components
         Columns k of the map.
     tol
@@ -121,12 +122,15 @@ def solve_incomplete(
     ValueError
         Shapes that do not match, or distances that are NaN, asymmetric or all undefined.
     """
-    if X.ndim != 3 or D.shape != (X.shape[1], X.shape[1]) or n_components < 1:
+    shape = tuple(D.laplacian.shape if isinstance(D, DefinedPairs) else D.shape)
+    if X.ndim != 3 or shape != (X.shape[1], X.shape[1]) or n_components < 1:
         raise ValueError(
             f"X must be (sites, n, d), D (n, n) and n_components at least 1; got {tuple(X.shape)}, "
-            f"{tuple(D.shape)} and {n_components}"
+            f"{shape} and {n_components}"
         )
-    pairs = _read_pairs(D.to(X.device, torch.float64))
+    pairs = D
+    if not isinstance(pairs, DefinedPairs):
+        pairs = DefinedPairs.of(pairs.to(X.device, torch.float64), n_components)
     b, n, d = X.shape
     if chunk is None:
         # The states, their image and its three factors, each (n, min(n, d)) or smaller.
@@ -135,14 +139,13 @@ def solve_incomplete(
     loss = Wt.new_full((b,), torch.nan)
     converged = torch.zeros(b, dtype=torch.bool, device=X.device)
     iterations = torch.zeros(b, dtype=torch.int64, device=X.device)
-    starts = _starts(pairs, n_components)
     usable = X.isfinite().all(-1).all(-1).nonzero().squeeze(1)
     for sites in usable.split(chunk) if len(usable) else ():
         states = X[sites].to(torch.float64)
         centred = states - states.mean(1, keepdim=True)
         size = torch.linalg.vector_norm(states, dim=(1, 2))
         P, S, Vt = _basis(centred, size, pairs)
-        x, screening = _best_start(P, S, Vt, pairs, starts)
+        x, screening = _best_start(P, S, Vt, pairs)
         found = _descend(P, pairs, x, max_iter, tol)
         fitted = Vt.mT @ (torch.where(S > 0, 1 / S, 0)[..., None] * found.x[:, 0].mT)
         reached, _ = _errors((centred @ fitted).permute(2, 1, 0).contiguous(), pairs)
@@ -159,7 +162,7 @@ def solve_incomplete(
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class DefinedPairs:
     """The defined pairs, shared by all sites.
 
     Lists of neighbours instead of an (n, n) matrix: chains define few pairs. Rows and not a list
@@ -173,46 +176,55 @@ class _Pairs:
     inverse_root: Tensor  # (n, n'), its pseudo-inverse
     stretch: float  # largest singular value of root
     scale: float  # Σ D² / 4 over ordered pairs: the loss of Z = 0 as _errors counts it
-    completed: Tensor  # (n, n) distances with the undefined ones replaced by shortest paths
+    starts: Tensor  # (s, n, k) configurations to start from
+
+    @classmethod
+    def of(cls, D: Tensor, k: int) -> DefinedPairs:
+        """Read distances ``(n, n)`` float64, negative = undefined, to be met in k dimensions."""
+        defined = D >= 0
+        defined.fill_diagonal_(False)
+        if not torch.equal(D, D.mT) or bool(D.isposinf().any()):
+            raise ValueError("ideal distances must be symmetric, without NaN or infinity")
+        if not bool(defined.any()):
+            raise ValueError("all ideal distances between different samples are undefined")
+        degree = defined.sum(1)
+        order = torch.sort(~defined, dim=1, stable=True).indices[:, : int(degree.max())]
+        padding = torch.arange(order.shape[1], device=D.device) >= degree[:, None]
+        own = torch.arange(len(D), device=D.device)[:, None]
+
+        components = int(connected_components(_graph(D), directed=False)[0])
+        # Samples of one label have one row, and paths between labels are cheaper.
+        rows, label = torch.unique(D, dim=0, return_inverse=True)
+        first = torch.full((len(rows),), len(D), device=D.device)
+        first = first.scatter_reduce(0, label, own[:, 0], "amin")
+        paths = np.asarray(shortest_path(_graph(D[first][:, first]), directed=False))
+        completed = torch.from_numpy(paths).to(D)[label][:, label]
+        # Nothing says how far apart the components of the graph are.
+        completed[completed.isinf()] = completed[completed.isfinite()].max()
+
+        laplacian = torch.diag(degree.to(D)) - defined.to(D)
+        values, vectors = torch.linalg.eigh(laplacian)
+        # Eigenvalue 0 belongs to shifts of whole components, which no distance sees.
+        values, vectors = values[components:].sqrt(), vectors[:, components:]
+        ideal = D.gather(1, order).masked_fill(padding, 0)
+        return cls(
+            neighbours=torch.where(padding, own, order),
+            ideal=ideal,
+            laplacian=laplacian,
+            root=values[:, None] * vectors.mT,
+            inverse_root=vectors / values,
+            stretch=float(values[-1]),
+            scale=float(ideal.square().sum()) / 4,
+            starts=_starts(completed, k),
+        )
 
 
-def _read_pairs(D: Tensor) -> _Pairs:
-    defined = D >= 0
-    defined.fill_diagonal_(False)
-    if not torch.equal(D, D.mT) or bool(D.isposinf().any()):
-        raise ValueError("ideal distances must be symmetric, without NaN or infinity")
-    if not bool(defined.any()):
-        raise ValueError("all ideal distances between different samples are undefined")
-    degree = defined.sum(1)
-    order = torch.sort(~defined, dim=1, stable=True).indices[:, : int(degree.max())]
-    padding = torch.arange(order.shape[1], device=D.device) >= degree[:, None]
-    own = torch.arange(len(D), device=D.device)[:, None]
-
-    components = int(connected_components(_graph(D), directed=False)[0])
-    # Samples of one label have one row, and paths between labels are cheaper.
-    rows, label = torch.unique(D, dim=0, return_inverse=True)
-    first = torch.full((len(rows),), len(D), device=D.device)
-    first = first.scatter_reduce(0, label, own[:, 0], "amin")
-    paths = np.asarray(shortest_path(_graph(D[first][:, first]), directed=False))
-    completed = torch.from_numpy(paths).to(D)[label][:, label]
-    # Nothing says how far apart the components of the graph are.
-    completed[completed.isinf()] = completed[completed.isfinite()].max()
-
-    laplacian = torch.diag(degree.to(D)) - defined.to(D)
-    values, vectors = torch.linalg.eigh(laplacian)
-    # Eigenvalue 0 belongs to shifts of whole components, which no distance sees.
-    values, vectors = values[components:].sqrt(), vectors[:, components:]
-    ideal = D.gather(1, order).masked_fill(padding, 0)
-    return _Pairs(
-        neighbours=torch.where(padding, own, order),
-        ideal=ideal,
-        laplacian=laplacian,
-        root=values[:, None] * vectors.mT,
-        inverse_root=vectors / values,
-        stretch=float(values[-1]),
-        scale=float(ideal.square().sum()) / 4,
-        completed=completed,
-    )
+def _starts(completed: Tensor, k: int) -> Tensor:
+    """Configurations ``(s, n, k)``: MDS of completed distances ``(n, n)``, then random ones."""
+    embedding, _ = classical_mds(completed, k)
+    count = _RANDOM_STARTS.get(k, _RANDOM_STARTS_ELSE)
+    drawn = np.random.default_rng(0).normal(size=(count, *embedding.shape))
+    return torch.cat((embedding[None], torch.from_numpy(drawn).to(embedding)))
 
 
 def _graph(D: Tensor) -> csr_array:
@@ -222,7 +234,7 @@ def _graph(D: Tensor) -> csr_array:
     return csr_array((distances[edges], edges), shape=D.shape)
 
 
-def _basis(X: Tensor, size: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tensor]:
+def _basis(X: Tensor, size: Tensor, pairs: DefinedPairs) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates x of the projections Z = P xᵀ that the states allow, with PᵀLP = I.
 
     Parameters
@@ -251,21 +263,10 @@ def _basis(X: Tensor, size: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor, Tens
     return pairs.inverse_root @ (U * (S > 0)[:, None]), S, Vt
 
 
-def _starts(pairs: _Pairs, k: int) -> Tensor:
-    """Configurations ``(s, n, k)`` to start from, for all sites; the first one is the MDS."""
-    n = len(pairs.ideal)
-    embedding, _ = classical_mds(pairs.completed, k)
-    count = _RANDOM_STARTS.get(k, _RANDOM_STARTS_ELSE)
-    drawn = torch.from_numpy(np.random.default_rng(0).normal(size=(count, n, k)))
-    return torch.cat((embedding[None], drawn.to(embedding)))
-
-
-def _best_start(
-    P: Tensor, S: Tensor, Vt: Tensor, pairs: _Pairs, starts: Tensor
-) -> tuple[Tensor, Tensor]:
+def _best_start(P: Tensor, S: Tensor, Vt: Tensor, pairs: DefinedPairs) -> tuple[Tensor, Tensor]:
     """Coordinates ``(b, 1, k, r)`` where the best start leads, and after how many iterations."""
     b, r, d = Vt.shape
-    s, n, k = starts.shape
+    s, n, k = pairs.starts.shape
     # From smds' start in smds' coordinates but for a rotation, which L-BFGS does not see, and a
     # factor, with which a gradient step of length 1 still never raises the loss. This way mostly
     # ends where smds does, and better minima than smds' are then up to the other starts.
@@ -276,7 +277,7 @@ def _best_start(
     raw = _descend(P * ratio, pairs, raw, _RAW_ITERATIONS, 0).x * ratio[:, None]
 
     # The projection of a start on what the states allow, closest in the metric of the pairs.
-    projected = starts.mT.reshape(s * k, n) @ pairs.laplacian @ P
+    projected = pairs.starts.mT.reshape(s * k, n) @ pairs.laplacian @ P
     embedding, drawn = projected.view(b, s, k, r).split((1, s - 1), dim=1)
     length = torch.linalg.vector_norm(drawn, dim=(2, 3), keepdim=True)
     drawn = torch.where(length > 0, drawn / length, 0) * pairs.scale**0.5
@@ -289,7 +290,7 @@ def _best_start(
     return _screen(P, pairs, torch.cat((best, shaken), dim=1))
 
 
-def _smooth(P: Tensor, pairs: _Pairs, x: Tensor, strengths: tuple[float, ...]) -> Tensor:
+def _smooth(P: Tensor, pairs: DefinedPairs, x: Tensor, strengths: tuple[float, ...]) -> Tensor:
     """Minima ``(b, s, k, r)`` of ever less smoothed losses, with a strength for each start."""
     largest = float(pairs.ideal.max()) ** 2
     for part in _SMOOTHING:
@@ -298,7 +299,7 @@ def _smooth(P: Tensor, pairs: _Pairs, x: Tensor, strengths: tuple[float, ...]) -
     return x
 
 
-def _screen(P: Tensor, pairs: _Pairs, x: Tensor) -> tuple[Tensor, Tensor]:
+def _screen(P: Tensor, pairs: DefinedPairs, x: Tensor) -> tuple[Tensor, Tensor]:
     """Where the best of the starts leads, ``(b, 1, k, r)``, and its iterations ``(b, 1)``."""
     found = _descend(P, pairs, x, _SCREENING, _SCREENING_TOL)
     least = found.loss.min(1, keepdim=True).values
@@ -319,7 +320,12 @@ class _Descent:
 
 
 def _descend(
-    P: Tensor, pairs: _Pairs, x: Tensor, max_iter: int, tol: float, smoothing: Tensor | None = None
+    P: Tensor,
+    pairs: DefinedPairs,
+    x: Tensor,
+    max_iter: int,
+    tol: float,
+    smoothing: Tensor | None = None,
 ) -> _Descent:
     """Minimise the loss from each start by L-BFGS, with the SMACOF step as safeguard.
 
@@ -427,7 +433,9 @@ def _lbfgs_step(S: Tensor, Y: Tensor, g: Tensor) -> Tensor:
     return -Hg
 
 
-def _errors(Z: Tensor, pairs: _Pairs, smoothing: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _errors(
+    Z: Tensor, pairs: DefinedPairs, smoothing: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Loss of configurations and its derivative.
 
     Parameters

@@ -6,12 +6,14 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_smds.incomplete import DefinedPairs
 from gpu_smds.mds import classical_mds, embed_points
 from gpu_smds.shapes import SHAPES, BaseShape, PointShape, manifold_names
 
@@ -53,6 +55,12 @@ class Embedding:
     determined: bool
     degenerate: bool
     incomplete: Tensor | None = None
+
+    @cached_property
+    def pairs(self) -> DefinedPairs:
+        """What the solver for incomplete distances needs of them, the same for every site."""
+        assert self.incomplete is not None
+        return DefinedPairs.of(self.incomplete, self.Y.shape[1])
 
     @classmethod
     def of(cls, Y: Tensor, determined: bool, D: Tensor | None = None) -> Embedding:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gpu_smds.folds import Folds, Rows
 from gpu_smds.ideal import Ideal
+from gpu_smds.incomplete import DefinedPairs
 from gpu_smds.manifolds import Embedding, Manifold
 from gpu_smds.status import Status, raise_status, undefined
 from gpu_smds.stress import needs_whole, score_projections
@@ -94,13 +95,13 @@ class Incomplete:
         Its number.
     columns
         Where its projection stands among those of all manifolds.
-    distances
-        ``(n_train, n_train)``, negative = undefined.
+    pairs
+        The training samples' defined pairs.
     """
 
     target: int
     columns: slice
-    distances: Tensor
+    pairs: DefinedPairs
 
 
 class Targets:
@@ -139,7 +140,7 @@ class Targets:
                 if embedding is None:
                     continue
                 if embedding.incomplete is not None:
-                    iterative.append(Incomplete(t, columns, embedding.incomplete))
+                    iterative.append(Incomplete(t, columns, embedding.pairs))
                 else:
                     Y[:, columns] = embedding.Y - embedding.Y.mean(0)
             self.stacked.append(Y)

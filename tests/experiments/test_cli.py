@@ -214,6 +214,55 @@ def test_dry_run_writes_nothing(models, tmp_path):
         assert word in output
 
 
+def test_discover(models, tmp_path):
+    base = ("discover", "--model", models["qwen2"], "--samples", 40, "--out", tmp_path)
+    output = run(*base, "--shuffles", 2)
+    assert "sites won" in output
+    assert "not tried, since they take other labels: torus" in output
+    assert "nothing beats shuffled labels at" in output
+    rows = _table(tmp_path, "discover")
+    assert list(rows[0]) == [
+        *("layer", "position", "word", "token", "manifold", "score", "std"),
+        *("baseline", "above_baseline", "status"),
+    ]
+    columns = len({row["position"] for row in rows})
+    assert len(rows) == 4 * columns * 7
+    first = [float(row["score"] or -1) for row in rows[:7]]
+    assert first == sorted(first, reverse=True)
+    assert (tmp_path / "figures" / "discover.png").is_file()
+    assert "is used again" in run(*base, "--shuffles", 2)
+    output = run(*base, "--manifolds", "circular, spiral", "--shuffles", 0)
+    assert "is used again" not in output.replace("states of", "").replace("are used again", "")
+    assert {row["manifold"] for row in _table(tmp_path, "discover")} == {"circular", "spiral"}
+    # The circle's scores are those of Exp 1.
+    run("independent", *base[1:])
+    exp1 = {(r["layer"], r["position"]): r["score"] for r in _table(tmp_path, "independent")}
+    for row in _table(tmp_path, "discover"):
+        if row["manifold"] == "circular" and row["score"]:
+            expected = float(exp1[row["layer"], row["position"]])
+            assert abs(float(row["score"]) - expected) < 1e-8
+
+
+def test_discover_wrong_use(models, tmp_path):
+    base = ("--model", models["gpt2"], "--samples", 20, "--out", tmp_path)
+    for arguments, says in (
+        (("discover", *base, "--manifolds", "ring"), "unknown manifold 'ring'"),
+        (("discover", *base, "--manifolds", "torus"), "no manifold takes these labels"),
+        (("discover", *base, "--shuffles", "1"), "0 or at least 2"),
+        (("rigid", *base, "--shuffles", "3"), "are for discover, not for rigid"),
+    ):
+        assert says in run(*arguments, expect=2)
+    assert not (tmp_path / "results").exists()
+
+
+def test_other_shapes_in_the_experiments(models, tmp_path):
+    base = ("--model", models["gpt2"], "--samples", 40)
+    run("independent", *base, "--manifold", "semicircular", "--out", tmp_path / "half")
+    assert _table(tmp_path / "half", "independent")
+    output = run("all", *base, "--manifold", "torus", "--out", tmp_path / "torus", expect=2)
+    assert "takes labels of shape (n, k)" in output
+
+
 def test_extract_then_experiments(models, tmp_path):
     base = ("--model", models["qwen2"], "--samples", 20, "--out", tmp_path)
     run("extract", *base)
