@@ -27,8 +27,8 @@ from gpu_smds import ScoreMap
 
 _CAPTIONS = {
     "independent": (
-        "Ridge SMDS on the states as they are, mean of 3 shuffled folds. Unstructured data score "
-        "about 0.35–0.40."
+        "Ridge SMDS on the states as they are, mean of 3 shuffled folds. On a circle unstructured "
+        "data score about 0.35–0.40."
     ),
     "similarity": "Maps fitted on z-scored states of all sentences.",
     "reuse": (
@@ -51,6 +51,12 @@ def sites_of(scores: ScoreMap) -> dict[str, Any]:
     }
 
 
+def shape_of(scores: ScoreMap) -> str:
+    """What a result looked for, as a noun."""
+    manifold = str(scores.metadata.get("manifold", "circular"))
+    return "circle" if manifold == "circular" else f"{manifold.replace('_', ' ')} manifold"
+
+
 def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list[Path]:
     """Draw the figure of every experiment at hand; returns the files."""
     files = []
@@ -65,7 +71,7 @@ def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list
                 status_ok=sites.pop("ok"),
                 **sites,
                 curve_layers=facts["curve_layers"],
-                title=f"{model}: is there a circle? (Exp 1, independent)",
+                title=f"{model}: is there a {shape_of(scores)}? (Exp 1, independent)",
                 caption=caption,
             )
         elif name == "similarity":
@@ -83,7 +89,7 @@ def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list
             title = f"{model}: does the map of {source} decode the rest? (Exp 3, reuse)"
             draw_map(path, scores.mean, **sites, title=title, caption=caption)
         else:
-            title = f"{model}: is it a rigid circle? (Exp 4, rigid)"
+            title = f"{model}: is it a rigid {shape_of(scores)}? (Exp 4, rigid)"
             draw_map(path, scores.mean, **sites, cmap="Reds", title=title, caption=caption)
         files.append(path)
     return files
@@ -131,10 +137,11 @@ def draw_projections(
 
 def draw_comparison(path: Path, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
     """Exp 1 of several models side by side."""
-    shown = []
+    shown, title = [], ""
     for name, results in models:
         if "independent" in results:
             scores = results["independent"]
+            title = f"Is there a {shape_of(scores)}? (Exp 1)"
             facts = scores.metadata
             shown.append(
                 Model(
@@ -146,7 +153,7 @@ def draw_comparison(path: Path, models: Sequence[tuple[str, dict[str, ScoreMap]]
                     landmarks=facts["landmarks"],
                 )
             )
-    draw_models(path, shown, title="Is there a circle? (Exp 1)", caption=_CAPTIONS["independent"])
+    draw_models(path, shown, title=title, caption=_CAPTIONS["independent"])
 
 
 def _ticks(labels: np.ndarray, study_labels: bool) -> list[tuple[str, float]]:

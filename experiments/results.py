@@ -17,10 +17,10 @@ from gpu_smds import ScoreMap
 
 #: Experiment → (number in the study, question, computation).
 EXPERIMENTS: dict[str, tuple[int, str, Callable[..., ScoreMap]]] = {
-    "independent": (1, "is there a circle at each site?", protocol.independent),
+    "independent": (1, "is the manifold there, at each site?", protocol.independent),
     "similarity": (2, "is it the same subspace at every position?", protocol.similarity),
     "reuse": (3, "does the source's map decode the other positions?", protocol.reuse),
-    "rigid": (4, "is it a rigid circle?", protocol.rigid),
+    "rigid": (4, "is it rigid?", protocol.rigid),
 }
 
 
@@ -78,6 +78,7 @@ def compute_result(
         "curve_layers": list(protocol.curve_layers(setting)),
         "similarity_layer": protocol.similarity_layer(setting),
         "protocol": "study",
+        "manifold": setting.manifold,
     }
     return replace(scores, metadata=metadata)
 
