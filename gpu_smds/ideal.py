@@ -57,6 +57,11 @@ class Ideal:
             self.complete = not bool((upper < 0).any())
             self._matrix = torch.from_numpy(upper + upper.T).to(device)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether all distances are in memory."""
+        return self._matrix is not None
+
     def rows(self, rows: slice) -> Tensor:
         """Distances ``(len(rows), n)`` from the samples in ``rows`` to all."""
         if self._matrix is not None:

@@ -55,6 +55,9 @@ _GAIN, _ZERO = 1e-9, 1e-20
 # of distances are rounded as the distances are.
 _ROUNDING = 1e-14
 
+# Distances below it count as this, to divide by.
+_COINCIDENT = 1e-150
+
 # Bytes of the temporaries over a block of pairs, as in stress.py; bytes of a chunk of sites.
 _BLOCK_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 _CHUNK_BYTES = {"cpu": 512 << 20, "cuda": 8 << 30}
@@ -477,8 +480,9 @@ def _errors(
             squared += smoothing
         distances = squared.sqrt_()
         errors = distances - ideal
-        loss += errors.square().sum((0, 1)) / 4
-        pull = torch.where(distances > 0, errors.div_(distances), 0)
+        loss += torch.linalg.vector_norm(errors, dim=(0, 1)).square() / 4
+        # Coincident samples: a large number times a difference of 0.
+        pull = errors.div_(distances.clamp_(min=_COINCIDENT))
         for component, difference in enumerate(differences):
             derivative[component, rows] = difference.mul_(pull).sum(1)
     return loss, derivative

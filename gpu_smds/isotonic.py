@@ -81,7 +81,7 @@ def pool_adjacent_violators(values: Tensor, weights: Tensor) -> Tensor:
     Runs on the CPU, whatever the device: the algorithm is sequential along a row.
     """
     # numba takes a third of a second to import; only this metric needs it.
-    from gpu_smds._pava import pool
+    from gpu_smds._compiled import pool
 
     levels = np.empty(values.shape)
     pool(values.detach().cpu().contiguous().numpy(), weights.cpu().numpy(), levels)
