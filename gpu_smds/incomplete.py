@@ -43,9 +43,9 @@ _SHAKING_STRENGTHS = (0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008, 0.004)
 # Iterations from smds' start in smds' coordinates: its way to a minimum is mostly decided by then.
 _RAW_ITERATIONS = 60
 
-# Iterations after which the worse half of the starts is dropped; further ones, or the tolerance,
-# after which the best is chosen.
-_FIRST_LOOK, _SCREENING, _SCREENING_TOL = 20, 40, 1e-6
+# Iterations after which the worse half of the starts is dropped, and what has more than so many
+# times the best loss; further ones, or the tolerance, after which the best is chosen.
+_FIRST_LOOK, _HOPELESS, _SCREENING, _SCREENING_TOL = 20, 2.0, 40, 1e-6
 
 # A later start replaces an earlier one only if it gains this fraction of the loss, or of ΣD² for
 # losses that are zero but for rounding: else rounding would choose between equal minima.
@@ -306,10 +306,14 @@ def _smooth(P: Tensor, pairs: DefinedPairs, x: Tensor, strengths: tuple[float, .
 def _screen(P: Tensor, pairs: DefinedPairs, x: Tensor) -> tuple[Tensor, Tensor]:
     """Where the best of the starts leads, ``(b, 1, k, r)``, and its iterations ``(b, 1)``."""
     first_look = _descend(P, pairs, x, _FIRST_LOOK, _SCREENING_TOL)
-    # In their order, since of equal starts the first is taken.
-    half = first_look.loss.argsort(dim=1, stable=True)[:, : (x.shape[1] + 1) // 2].sort(1).values
+    ordered, rank = first_look.loss.sort(dim=1, stable=True)
+    rank, ordered = rank[:, : (x.shape[1] + 1) // 2], ordered[:, : (x.shape[1] + 1) // 2]
+    hopeful = ordered <= _HOPELESS * ordered[:, :1] + _ZERO * pairs.scale
+    # In their order, since of equal starts the first is taken. Where a site keeps fewer than
+    # another its best stands in, so that no site's result depends on the others.
+    kept = torch.where(hopeful, rank, rank[:, :1])[:, : int(hopeful.sum(1).max())].sort(1).values
     site = torch.arange(len(x), device=x.device)[:, None]
-    found = _descend(P, pairs, first_look.x[site, half], _SCREENING, _SCREENING_TOL)
+    found = _descend(P, pairs, first_look.x[site, kept], _SCREENING, _SCREENING_TOL)
     least = found.loss.min(1, keepdim=True).values
     good = found.loss <= least * (1 + _GAIN) + _ZERO * pairs.scale
     first = good.to(torch.uint8).argmax(1, keepdim=True)
