@@ -19,6 +19,7 @@ from gpu_smds.folds import resolve_folds
 from gpu_smds.manifolds import Manifold, resolve_manifold
 from gpu_smds.results import ScoreMap
 from gpu_smds.scoring import score_targets
+from gpu_smds.shapes import BaseShape
 from gpu_smds.sites import Sites
 from gpu_smds.status import Status
 from gpu_smds.stress import METRICS, metric_name
@@ -296,9 +297,13 @@ def discover_manifolds(
     shapes: Sequence[Any] | None = None,
     smds_components: int = 2,
     n_folds: int = 5,
-    n_jobs: int | None = None,
-    random_state: int | None = None,
+    n_jobs: int | None = -1,
+    save_results: bool = True,
     experiment_name: str = "results",
+    create_png_visualization: bool = True,
+    clear_cache: bool = True,
+    random_state: int | None = None,
+    st_run_id: str | None = None,
     save_dir: str | Path | None = None,
     device: Any = None,
 ) -> tuple[pd.DataFrame, str | None]:
@@ -314,15 +319,14 @@ def discover_manifolds(
         Components of every embedding.
     n_folds
         Folds of KFold, unshuffled unless ``random_state`` is given; 0 fits and scores on all.
-    n_jobs
-        Accepted for compatibility: torch uses all cores.
+    n_jobs, create_png_visualization, clear_cache, st_run_id
+        Accepted for compatibility and without effect: torch uses all cores, and there are no
+        plots and no cache (:class:`Discovery` and :class:`Comparison` draw and test).
     random_state
         Seed that shuffles the folds.
-    experiment_name
-        Name of the CSV file.
-    save_dir
-        Folder to write ``<experiment_name>.csv`` to. None writes nothing; smds writes into its
-        own package.
+    save_results, experiment_name, save_dir
+        With ``save_dir``, ``<experiment_name>.csv`` is written to that folder. None writes
+        nothing; smds writes into its own package.
     device
         Where to compute.
 
@@ -348,20 +352,22 @@ def discover_manifolds(
     found = discover(X, y, candidates, "all", cv, n_components=smds_components, device=device)
     rows: list[dict[str, Any]] = []
     for i, manifold in enumerate(found.sources.values()):
-        parameters = getattr(manifold.source, "parameters", dict)
-        row: dict[str, Any] = {"shape": type(manifold.source).__name__, "params": parameters()}
+        row: dict[str, Any] = {"shape": manifold.name, "params": {}}
+        if isinstance(manifold.source, BaseShape):
+            row["shape"] = type(manifold.source).__name__
+            row["params"] = manifold.source.parameters()
         for m, metric in enumerate(METRICS):
             row |= {
                 f"mean_{metric}": found.scores.mean[i, m],
                 f"std_{metric}": found.scores.std[i, m],
                 f"fold_{metric}": found.scores.scores[i, m].tolist(),
             }
-        rows.append(row | {"error": None})
+        rows.append(row | {"error": None, "plot_path": None})
     rows += [{"shape": name, "error": reason} for name, reason in found.skipped.items()]
     table = pd.DataFrame(rows).sort_values(
         "mean_scale_normalized_stress", ascending=False, ignore_index=True
     )
-    if save_dir is None:
+    if save_dir is None or not save_results:
         return table, None
     path = Path(save_dir) / f"{experiment_name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)

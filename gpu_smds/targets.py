@@ -34,12 +34,15 @@ class Target:
         Per fold, of the test labels; None where there is nothing to score.
     status
         Per fold.
+    metrics
+        What it is scored by: the first ones of all metrics.
     """
 
     manifold: Manifold
     embeddings: list[Embedding | None]
     ideals: list[Ideal | None]
     status: list[Status]
+    metrics: Sequence[str]
 
     @classmethod
     def of(
@@ -58,7 +61,7 @@ class Target:
         ValueError
             Labels that the manifold does not take.
         """
-        target = cls(manifold, [], [], [])
+        target = cls(manifold, [], [], [], metrics)
         whole = needs_whole(metrics)
         for fold in folds.folds:
             embedding, ideal, status = None, None, Status.OK
@@ -166,7 +169,7 @@ class Targets:
         Returns
         -------
         scores : Tensor
-            ``(metrics, *batch)``, NaN where undefined.
+            ``(metrics, *batch)``, NaN where undefined or not asked for.
         status : Tensor
             ``(*batch)`` int8.
         """
@@ -176,8 +179,8 @@ class Targets:
         scores = Z.new_full((len(self._metrics), *batch), torch.nan)
         if ideal is not None:
             flat = Z[..., self.columns[target]].flatten(0, -3)
-            scores, collapsed = score_projections(flat, ideal, self._metrics)
-            scores = scores.unflatten(1, batch)
+            found, collapsed = score_projections(flat, ideal, of.metrics)
+            scores[: len(found)] = found.unflatten(1, batch)
             status = raise_status(status, {Status.NO_PROJECTION: collapsed.reshape(batch)})
         status = raise_status(status, causes)
         return scores.masked_fill(undefined(status), torch.nan), status

@@ -67,7 +67,9 @@ def test_winners(data):
 
 def test_the_baseline_is_shuffled_labels(data):
     X, y = data
-    found = discover(X, y, NAMES[:2], cv=3, n_shuffles=2, seed=5)
+    found = discover(
+        X, y, NAMES[:2], ["scale_normalized_stress", *METRICS], 3, n_shuffles=2, seed=5
+    )
     rng = np.random.default_rng(5)
     orders = [rng.permutation(N) for _ in range(2)]
     for s, order in enumerate(orders):
@@ -173,8 +175,11 @@ def test_table_of_smds(rng, tmp_path, monkeypatch, seed):
     import gpu_smds
 
     own = [getattr(gpu_smds, type(shape).__name__)() for shape in shapes]
-    ours, path = discover_manifolds(X, y, own, n_folds=3, random_state=seed)
+    ours, path = discover_manifolds(
+        X, y, own, n_folds=3, n_jobs=1, save_results=False, random_state=seed
+    )
     assert path is None
+    assert set(theirs.columns) == set(ours.columns)
     assert ours["shape"].tolist() == theirs["shape"].tolist()
     for name in METRICS:
         for column in (f"mean_{name}", f"std_{name}"):
