@@ -21,6 +21,11 @@ class Fold:
     n_train: int
     n_test: int
 
+    @classmethod
+    def of(cls, train: np.ndarray, test: np.ndarray) -> Fold:
+        """Of row numbers."""
+        return cls(_rows(train), _rows(test), len(train), len(test))
+
 
 @dataclass(frozen=True)
 class Folds:
@@ -55,7 +60,7 @@ def resolve_folds(cv: Any, y: np.ndarray, groups: Any = None) -> Folds:
     n = len(y)
     everything = np.arange(n)
     if cv is None:
-        return Folds([_fold(everything, everything)], everything, partition=False)
+        return Folds([Fold.of(everything, everything)], everything, partition=False)
     from sklearn.model_selection import check_cv
 
     splitter = check_cv(cv, y, classifier=False)
@@ -72,9 +77,9 @@ def resolve_folds(cv: Any, y: np.ndarray, groups: Any = None) -> Folds:
         for (_, test), stop in zip(pairs, stops, strict=True):
             start = int(stop) - len(test)
             rest = np.concatenate([everything[:start], everything[stop:]])
-            folds.append(_fold(rest, everything[start:stop]))
+            folds.append(Fold.of(rest, everything[start:stop]))
         return Folds(folds, order, partition=True)
-    return Folds([_fold(train, test) for train, test in pairs], everything, partition=False)
+    return Folds([Fold.of(train, test) for train, test in pairs], everything, partition=False)
 
 
 def _checked(indices: Any, n: int) -> np.ndarray:
@@ -98,10 +103,6 @@ def _is_partition(pairs: list[tuple[np.ndarray, np.ndarray]], n: int) -> bool:
         if not np.array_equal(np.sort(train), np.flatnonzero(rest)):
             return False
     return True
-
-
-def _fold(train: np.ndarray, test: np.ndarray) -> Fold:
-    return Fold(_rows(train), _rows(test), len(train), len(test))
 
 
 def _rows(indices: np.ndarray) -> Rows:

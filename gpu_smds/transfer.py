@@ -87,6 +87,7 @@ def transfer_map(
     status = torch.zeros(shape, dtype=torch.int8, device=where)
 
     per_site = sites.n * (sites.d * (16 + 2 * sites.dtype.itemsize) + 24 * n_sources * 2)
+    per_site += 8 * n_sources * fitted.W.shape[-2] * sites.d
     blocks = sites.blocks(sites_per_block(budget, per_site, where))
     work = [Block(b.start, b.stop) for _ in rows for b in blocks]
     turns = report(work, progress, len(sites) * len(rows), "transfer")
@@ -98,10 +99,17 @@ def transfer_map(
             block = next(turns)
             raw = sites.read(block, plain.order, where)
             states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
-            test, constant = _target_rows(states, fold, fitted.solver.standardize)
+            test, constant = _test_rows(states, fold)
+            scale = _own_scale(states, fold, fitted.solver.standardize)
             for index, stretch, part in sites.lead_runs(block):
                 W = torch.nan_to_num(Wt[index])  # undefined sources are masked by their status
-                Z = torch.einsum("bnd,sdk->sbnk", test[part], W)
+                if scale is None:
+                    Z = torch.einsum("bnd,sdk->sbnk", test[part], W)
+                else:
+                    # The maps are scaled and not the states, which are much larger.
+                    Z = torch.einsum(
+                        "bnd,sbdk->sbnk", test[part], W[:, None] / scale[part, :, None]
+                    )
                 values, state = targets.score(
                     0,
                     f,
@@ -145,7 +153,7 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
         span = slice(block.start, block.stop)
         raw = sites.read(block, folds.order, where)
         states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
-        test, constant = _target_rows(states, folds.folds[0], None)
+        test, constant = _test_rows(states, folds.folds[0])
         Z = test @ torch.nan_to_num(Wt[span] / scale[span, :, None])
         values, state = targets.score(
             0, 0, Z, {Status.CONSTANT: constant, Status.NON_FINITE: states.non_finite}
@@ -176,8 +184,7 @@ def _one_target(
 
 def _original_rows(fold: Fold, order: np.ndarray) -> Fold:
     """A fold of reordered rows, in the numbers of the rows as given."""
-    train, test = order[_numpy(fold.train)], order[_numpy(fold.test)]
-    return Fold(torch.from_numpy(train), torch.from_numpy(test), fold.n_train, fold.n_test)
+    return Fold.of(order[_numpy(fold.train)], order[_numpy(fold.test)])
 
 
 def _numpy(rows: Any) -> Any:
@@ -214,14 +221,14 @@ def _sources(
     return fit_sites(Sites(X), fold.train, embedding, fitted.solver, device, memory_budget)
 
 
-def _target_rows(
-    states: CentredStates, fold: Fold, standardize: str | None
-) -> tuple[Tensor, Tensor]:
-    """Rows to score ``(b, n_test, d)``, z-scored by the targets' own statistics, and constancy."""
+def _test_rows(states: CentredStates, fold: Fold) -> tuple[Tensor, Tensor]:
+    """Rows to score ``(b, n_test, d)`` and where they are constant ``(b,)``."""
     test = states.x[:, fold.test]
-    constant = states.constant(fold.test, fold.n_test, states.row_energy(), test.mean(1))
+    return test, states.constant(fold.test, fold.n_test, states.row_energy(), test.mean(1))
+
+
+def _own_scale(states: CentredStates, fold: Fold, standardize: str | None) -> Tensor | None:
+    """Standard deviations ``(b, d)`` by which targets are z-scored; None for states as they are."""
     if standardize == "train":
-        test = test / states.scale_of(fold.train, states.x[:, fold.train].mean(1))[:, None]
-    elif standardize == "all":
-        test = test / states.scale_of()[:, None]
-    return test, constant
+        return states.scale_of(fold.train, states.x[:, fold.train].mean(1))
+    return states.scale_of() if standardize == "all" else None
