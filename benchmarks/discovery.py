@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import io
 import json
 import tempfile
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import environment
-from extract import HiddenStates
+from benchmarks.runs import states_and_labels
 from gpu_smds import METRICS, discover, discover_manifolds
 from gpu_smds import shapes as ours
 
@@ -92,11 +91,9 @@ def one_site(repeats: int) -> dict[str, Any]:
 
 def all_sites(folder: Path) -> dict[str, Any]:
     """Time discovery with the default metric over all sites of a run, without shuffled labels."""
-    states = HiddenStates.open(folder / "states", verify=False)
-    with (folder / "prompts.csv").open(encoding="utf-8") as file:
-        labels = np.array([float(row["label"]) for row in csv.DictReader(file)])
+    states, labels = states_and_labels(folder)
     started = perf_counter()
-    found = discover(states, labels, list(_NAMES), cv=3)
+    found = discover(states, labels, cv=3)
     seconds = perf_counter() - started
     return {
         "shape": list(states.shape),
@@ -105,12 +102,6 @@ def all_sites(folder: Path) -> dict[str, Any]:
         "folds": 3,
         "seconds": seconds,
     }
-
-
-_NAMES = (
-    *("cluster", "discrete_circular", "circular", "spiral"),
-    *("log_linear", "euclidean", "semicircular"),
-)
 
 
 def _data() -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ with smds on float64; its difference on float32, which is its own rounding, is r
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import tempfile
 from dataclasses import replace
@@ -22,6 +21,7 @@ import numpy as np
 
 from benchmarks import smds_study
 from benchmarks.environment import environment
+from benchmarks.runs import states_and_labels
 from experiments import protocol
 from experiments.draw import draw_results
 from experiments.manifest import read_manifest
@@ -54,9 +54,7 @@ def measure(folder: Path, n_sites: int) -> dict[str, Any]:
     manifest = read_manifest(folder)
     if manifest is None or not manifest.get("extracted"):
         raise ExtractError(f"{folder} holds no states: run gpu-smds extract first")
-    states = HiddenStates.open(folder / "states", verify=False)
-    with (folder / "prompts.csv").open(encoding="utf-8") as file:
-        labels = np.array([float(row["label"]) for row in csv.DictReader(file)])
+    states, labels = states_and_labels(folder)
     columns = columns_of(manifest)
     n, n_layers, n_positions, d = states.shape
     source = columns.landmarks["source"]

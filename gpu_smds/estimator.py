@@ -17,7 +17,7 @@ from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds._validation import as_alphas, as_labels, check_dtype, resolve_device
 from gpu_smds.fitting import Solver
 from gpu_smds.ideal import Ideal
-from gpu_smds.manifolds import Embedding, Manifold, resolve_manifold
+from gpu_smds.manifolds import Embedding, Manifold, flat_column, resolve_manifold
 from gpu_smds.maps import fit_sites
 from gpu_smds.parametrization import (
     ComputedSMDSParametrization,
@@ -240,11 +240,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 "requires y to be passed, but the target y is None: SMDS is supervised"
             )
-        labels = as_labels(y, n, constant)
-        shape = getattr(model, "manifold", None)
-        if 1 in np.atleast_1d(getattr(shape, "y_ndim", (1, 2))) and labels.shape[1:] == (1,):
-            labels = labels[:, 0]
-        return labels
+        return flat_column(as_labels(y, n, constant), model)
 
     def _states(self, X: Any, reset: bool) -> Any:
         if isinstance(X, Tensor):

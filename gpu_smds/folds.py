@@ -49,6 +49,11 @@ class Folds:
         return len(self.folds)
 
 
+def take(values: np.ndarray, rows: Rows) -> np.ndarray:
+    """Rows of an array, such as labels."""
+    return values[rows.numpy() if isinstance(rows, Tensor) else rows]
+
+
 def resolve_folds(cv: Any, y: np.ndarray, groups: Any = None) -> Folds:
     """Folds from an int, a scikit-learn splitter, index pairs, or None (fit and score on all).
 

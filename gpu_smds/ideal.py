@@ -49,8 +49,8 @@ class Ideal:
         self._points: Tensor | None = None
         self._matrix: Tensor | None = None
         if not whole and isinstance(manifold.source, PointShape) and 8 * self.n**2 > keep_bytes:
-            manifold.check(y)
-            self._points = manifold.source.points(torch.from_numpy(y).to(device))
+            labels = torch.from_numpy(manifold.check(y)).to(device)
+            self._points = manifold.source.points(labels)
             self.complete = True
         else:
             upper = np.triu(manifold.distances(y), 1)

@@ -98,23 +98,25 @@ class Manifold:
 
     def takes(self, y: np.ndarray) -> bool:
         """Whether labels have the right number of axes; a column is as good as a vector."""
-        accepted = self._label_axes
-        return y.ndim in accepted or (1 in accepted and y.ndim == 2 and y.shape[1] == 1)
+        return flat_column(y, self.source).ndim in label_axes(self.source)
 
-    def check(self, y: np.ndarray) -> None:
-        """Raise ValueError where the labels have the wrong number of axes."""
+    def check(self, y: np.ndarray) -> np.ndarray:
+        """Labels with the right number of axes.
+
+        Raises
+        ------
+        ValueError
+            They have another.
+        """
         if not self.takes(y):
-            wanted = " or ".join({1: "(n,)", 2: "(n, k)"}[axes] for axes in self._label_axes)
+            axes = label_axes(self.source)
+            wanted = " or ".join({1: "(n,)", 2: "(n, k)"}[number] for number in axes)
             raise ValueError(f"{self.name} takes labels of shape {wanted}, got {tuple(y.shape)}")
-
-    @property
-    def _label_axes(self) -> tuple[int, ...]:
-        axes = getattr(self.source, "y_ndim", (1, 2))
-        return tuple(np.atleast_1d(axes).tolist())
+        return flat_column(y, self.source)
 
     def embed(self, y: np.ndarray, device: torch.device) -> Embedding:
         """Embed labels ``(n,)`` or ``(n, k)``: classical MDS of their ideal distances."""
-        self.check(y)
+        y = self.check(y)
         k = self.n_components
         if isinstance(self.source, PointShape):
             points = self.source.points(torch.from_numpy(y).to(device))
@@ -133,7 +135,7 @@ class Manifold:
         ValueError
             Labels that the manifold does not take, or distances that are not finite.
         """
-        self.check(y)
+        y = self.check(y)
         if is_parametrization(self.source):
             D = self.source.compute_ideal_distances(y)
         else:
@@ -188,6 +190,17 @@ def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold
         raise ValueError("give n_components with a manifold that is a callable of your own")
     name = manifold.__name__ if inspect.isroutine(manifold) else type(manifold).__name__
     return Manifold(name, manifold, n_components)
+
+
+def label_axes(source: Any) -> tuple[int, ...]:
+    """Numbers of axes of the labels that a shape, or a parametrization's, takes; else 1 or 2."""
+    shape = getattr(source, "manifold", source)
+    return tuple(np.atleast_1d(getattr(shape, "y_ndim", (1, 2))).tolist())
+
+
+def flat_column(y: np.ndarray, source: Any) -> np.ndarray:
+    """Labels ``(n, 1)`` as ``(n,)`` where a shape takes vectors, as smds does."""
+    return y[:, 0] if y.shape[1:] == (1,) and 1 in label_axes(source) else y
 
 
 def is_parametrization(source: Any) -> TypeGuard[Parametrization]:

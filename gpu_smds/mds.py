@@ -48,12 +48,7 @@ def classical_mds(D: Tensor, n_components: int, y: np.ndarray | None = None) -> 
     y
         Labels. Samples of equal labels are merged into one weighted point where D allows it.
     """
-    weights, members = _merge(D, y)
-    if members is not None:
-        first = torch.empty_like(weights, dtype=torch.int64)
-        # Any member will do: their rows are equal.
-        first[members] = torch.arange(len(members), device=D.device)
-        D = D[first][:, first]
+    D, weights, members = _merge(D, y)
     # B = −½ JD²J with the weighted mean taken out, scaled by the roots of the weights: for each
     # eigenvector v of it, v/√w repeated over the members is one of the full matrix.
     share, root = weights / weights.sum(), weights.sqrt()
@@ -70,10 +65,10 @@ def classical_mds(D: Tensor, n_components: int, y: np.ndarray | None = None) -> 
     return _cut(Y if members is None else Y[members], values, n_components, len(B))
 
 
-def _merge(D: Tensor, y: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
-    """Weights ``(u,)`` of distinct labels and for each sample its label ``(n,)``.
+def _merge(D: Tensor, y: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Distances ``(u, u)`` and weights ``(u,)`` of distinct labels, and the sample's own ``(n,)``.
 
-    The second is None where nothing is merged. Equal labels need not have equal distances (in a
+    The last is None where nothing is merged. Equal labels need not have equal distances (in a
     neighbour graph they do not), so that is checked.
     """
     n = len(D)
@@ -83,9 +78,10 @@ def _merge(D: Tensor, y: np.ndarray | None) -> tuple[Tensor, Tensor | None]:
             index = torch.from_numpy(members.reshape(-1)).to(D.device)
             first = torch.empty(len(counts), dtype=torch.int64, device=D.device)
             first[index] = torch.arange(n, device=D.device)
-            if bool((D[first][:, first][index][:, index] == D).all()):
-                return torch.from_numpy(counts).to(D), index
-    return D.new_ones(n), None
+            merged = D[first][:, first]  # any member will do, if their rows are equal
+            if bool((merged[index][:, index] == D).all()):
+                return merged, torch.from_numpy(counts).to(D), index
+    return D, D.new_ones(n), None
 
 
 def _leading(B: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -122,7 +118,7 @@ def _leading(B: Tensor, count: int) -> tuple[Tensor, Tensor]:
                 return values, basis @ vectors
             block = image
     values, vectors = torch.linalg.eigh(B)
-    return values.flip(0)[: max(count, 1)], vectors.flip(1)[:, : max(count, 1)]
+    return values.flip(0)[:count], vectors.flip(1)[:, :count]
 
 
 def _cut(Y: Tensor, eigenvalues: Tensor, k: int, rank: int | None = None) -> tuple[Tensor, bool]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds.folds import Folds, Rows
+from gpu_smds.folds import Folds, take
 from gpu_smds.ideal import Ideal
 from gpu_smds.incomplete import DefinedPairs
 from gpu_smds.manifolds import Embedding, Manifold
@@ -68,8 +68,8 @@ class Target:
             if fold.n_train < 2 or fold.n_test < 2:
                 status = Status.TOO_FEW
             else:
-                embedding = manifold.embed(_take(labels, fold.train), device)
-                ideal = Ideal(manifold, _take(labels, fold.test), device, keep_bytes, whole)
+                embedding = manifold.embed(take(labels, fold.train), device)
+                ideal = Ideal(manifold, take(labels, fold.test), device, keep_bytes, whole)
                 if embedding.degenerate or ideal.degenerate:
                     embedding, ideal, status = None, None, Status.DEGENERATE_LABELS
                 else:
@@ -184,7 +184,3 @@ class Targets:
             status = raise_status(status, {Status.NO_PROJECTION: collapsed.reshape(batch)})
         status = raise_status(status, causes)
         return scores.masked_fill(undefined(status), torch.nan), status
-
-
-def _take(labels: np.ndarray, rows: Rows) -> np.ndarray:
-    return labels[rows.numpy() if isinstance(rows, Tensor) else rows]

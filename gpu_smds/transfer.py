@@ -12,7 +12,7 @@ from gpu_smds._progress import Progress, report
 from gpu_smds._validation import as_labels, resolve_device
 from gpu_smds.budget import resolve_budget, sites_per_block
 from gpu_smds.fitted import FittedMap
-from gpu_smds.folds import Fold, Folds, resolve_folds
+from gpu_smds.folds import Fold, Folds, resolve_folds, take
 from gpu_smds.maps import SiteMaps, fit_sites
 from gpu_smds.results import ScoreMap
 from gpu_smds.sites import Block, Sites
@@ -184,11 +184,7 @@ def _one_target(
 
 def _original_rows(fold: Fold, order: np.ndarray) -> Fold:
     """A fold of reordered rows, in the numbers of the rows as given."""
-    return Fold.of(order[_numpy(fold.train)], order[_numpy(fold.test)])
-
-
-def _numpy(rows: Any) -> Any:
-    return rows.numpy() if isinstance(rows, Tensor) else rows
+    return Fold.of(take(order, fold.train), take(order, fold.test))
 
 
 def _sources(
@@ -217,7 +213,7 @@ def _sources(
     X, source_labels = fitted.source
     if not np.array_equal(source_labels, labels):
         raise ValueError("with cv, y must be the labels that the map was fitted on")
-    embedding = fitted.manifold.embed(labels[_numpy(fold.train)], device)
+    embedding = fitted.manifold.embed(take(labels, fold.train), device)
     return fit_sites(Sites(X), fold.train, embedding, fitted.solver, device, memory_budget)
 
 

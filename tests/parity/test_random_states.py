@@ -112,6 +112,8 @@ def test_shape_of_smds_as_manifold(rng):
     X = cases.states(rng, y, (2,), 20)
     theirs = score_map(X, y, manifold=CircularShape(), n_components=2)
     np.testing.assert_allclose(theirs.scores, score_map(X, y).scores, rtol=0, atol=1e-9)
+    column = score_map(X, y[:, None], manifold=CircularShape(), n_components=2)
+    np.testing.assert_allclose(column.scores, theirs.scores, rtol=0, atol=1e-9)
 
 
 def test_callable_manifold_of_three_components(rng):
