@@ -1,15 +1,24 @@
 """Loops that torch has no good form of, compiled for the CPU. Imported only where needed.
 
-They run on one thread: a second pool of threads beside torch's costs more than it brings.
+Every kernel runs on the thread that calls it and lets go of Python's lock; sites run side by side
+on several threads. Inner loops go over slices from zero: an index that might be negative, as
+far as the compiler can see, keeps it from using vector instructions, a factor of ten.
+
+Raw states come as one flat array and the place in it where each row starts, so that neither
+strided sites nor reordered rows are copied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+
+# Sums may be taken in another order, which is what lets them run in parallel lanes.
+_REORDERED = {"fastmath": {"reassoc", "contract", "nsz"}}
 
 
 def _compiled(**options: Any) -> Callable[[Callable[..., None]], Any]:
@@ -22,27 +31,161 @@ def _compiled(**options: Any) -> Callable[[Callable[..., None]], Any]:
     return compile_
 
 
-# Sums may be taken in another order, which is what lets them run in parallel lanes.
-@_compiled(fastmath={"reassoc", "contract", "nsz"})
-def cross_terms(Zt: np.ndarray, D: np.ndarray, cross: np.ndarray) -> None:
-    """Write Σ D‖zᵢ − zⱼ‖ over pairs i < j of each site into ``cross (b,)``; Zt ``(b, k, n)``."""
-    sites, k, n = Zt.shape
-    squared = np.empty(n)
-    for b in range(sites):
-        total = 0.0
-        for i in range(n - 1):
-            for j in range(i + 1, n):
-                difference = Zt[b, 0, j] - Zt[b, 0, i]
-                squared[j] = difference * difference
-            for c in range(1, k):
-                for j in range(i + 1, n):
-                    difference = Zt[b, c, j] - Zt[b, c, i]
-                    squared[j] += difference * difference
-            row = 0.0
-            for j in range(i + 1, n):
-                row += D[i, j] * np.sqrt(squared[j])
-            total += row
-        cross[b] = total
+@cache
+def cross_points(k: int, p: int) -> Any:
+    """Kernel for projections of k components and ideal points of p coordinates.
+
+    The kernel ``(Zt (b, k, n), points (p, n), cross (b,))`` writes Σ ‖pᵢ − pⱼ‖‖zᵢ − zⱼ‖ over
+    pairs i < j of each site into ``cross``, one square root a pair. k and p are constants of the
+    compiled code, so that the loops over them are unrolled.
+    """
+
+    @_compiled(**_REORDERED)
+    def kernel(Zt: np.ndarray, points: np.ndarray, cross: np.ndarray) -> None:
+        sites, _, n = Zt.shape
+        for b in range(sites):
+            total = 0.0
+            for i in range(n - 1):
+                row = 0.0
+                for j in range(n - 1 - i):
+                    projected = 0.0
+                    for c in range(k):
+                        difference = Zt[b, c, i + 1 + j] - Zt[b, c, i]
+                        projected += difference * difference
+                    ideal = 0.0
+                    for c in range(p):
+                        difference = points[c, i + 1 + j] - points[c, i]
+                        ideal += difference * difference
+                    row += np.sqrt(projected * ideal)
+                total += row
+            cross[b] = total
+
+    return kernel
+
+
+@cache
+def cross_distances(k: int) -> Any:
+    """As :func:`cross_points`, ideal distances ``(n, n)`` in place of points."""
+
+    @_compiled(**_REORDERED)
+    def kernel(Zt: np.ndarray, D: np.ndarray, cross: np.ndarray) -> None:
+        sites, _, n = Zt.shape
+        for b in range(sites):
+            total = 0.0
+            for i in range(n - 1):
+                ideal = D[i, i + 1 :]
+                row = 0.0
+                for j in range(n - 1 - i):
+                    projected = 0.0
+                    for c in range(k):
+                        difference = Zt[b, c, i + 1 + j] - Zt[b, c, i]
+                        projected += difference * difference
+                    row += ideal[j] * np.sqrt(projected)
+                total += row
+            cross[b] = total
+
+    return kernel
+
+
+@_compiled(**_REORDERED)
+def moments(
+    flat: np.ndarray,
+    starts: np.ndarray,
+    centre: np.ndarray,
+    sums: np.ndarray,
+    squares: np.ndarray,
+) -> None:
+    """Σ(x − centre) and Σ(x − centre)² of every feature ``(d,)`` over the rows, in one pass."""
+    d = len(centre)
+    sums[:] = 0
+    squares[:] = 0
+    quads = len(starts) // 4 * 4
+    for i in range(0, quads, 4):  # four rows share the loads and stores of the sums
+        a, b = flat[starts[i] : starts[i] + d], flat[starts[i + 1] : starts[i + 1] + d]
+        c, e = flat[starts[i + 2] : starts[i + 2] + d], flat[starts[i + 3] : starts[i + 3] + d]
+        for j in range(d):
+            m = centre[j]
+            p, q, r, s = a[j] - m, b[j] - m, c[j] - m, e[j] - m
+            sums[j] += (p + q) + (r + s)
+            squares[j] += (p * p + q * q) + (r * r + s * s)
+    for i in range(quads, len(starts)):
+        a = flat[starts[i] : starts[i] + d]
+        for j in range(d):
+            p = a[j] - centre[j]
+            sums[j] += p
+            squares[j] += p * p
+
+
+@_compiled(**_REORDERED)
+def reduce_rows(
+    flat: np.ndarray,
+    starts: np.ndarray,
+    mean: np.ndarray,
+    weights: np.ndarray,
+    reduced: np.ndarray,
+    energy: np.ndarray,
+) -> None:
+    """Weighted sums of the centred rows ``(m, d)``, weights ``(n, m)``, and squared norms ``(n,)``.
+
+    Weights of zero cost nothing: each row is part of a few of the sums.
+    """
+    m, d = reduced.shape
+    reduced[:] = 0
+    row = np.empty(d)
+    for i in range(len(starts)):
+        raw = flat[starts[i] : starts[i] + d]
+        square = 0.0
+        for j in range(d):
+            centred = raw[j] - mean[j]
+            row[j] = centred
+            square += centred * centred
+        energy[i] = square
+        for r in range(m):
+            weight = weights[i, r]
+            if weight != 0:
+                total = reduced[r]
+                for j in range(d):
+                    total[j] += weight * row[j]
+
+
+@_compiled(**_REORDERED)
+def project_rows(
+    flat: np.ndarray, starts: np.ndarray, mean: np.ndarray, W: np.ndarray, Z: np.ndarray
+) -> None:
+    """Write the centred rows' products with the rows of W ``(k, d)`` into Z ``(n, k)``."""
+    k, d = W.shape
+    for i in range(len(starts)):
+        raw = flat[starts[i] : starts[i] + d]
+        for c in range(0, k - 1, 2):
+            v, w = W[c], W[c + 1]
+            first = second = 0.0
+            for j in range(d):
+                centred = raw[j] - mean[j]
+                first += centred * v[j]
+                second += centred * w[j]
+            Z[i, c], Z[i, c + 1] = first, second
+        if k % 2:
+            v = W[k - 1]
+            first = 0.0
+            for j in range(d):
+                first += (raw[j] - mean[j]) * v[j]
+            Z[i, k - 1] = first
+
+
+@_compiled(**_REORDERED)
+def centre_rows(
+    flat: np.ndarray, starts: np.ndarray, mean: np.ndarray, x: np.ndarray, energy: np.ndarray
+) -> None:
+    """Write the centred rows ``(n, d)`` and their squared norms ``(n,)``."""
+    d = len(mean)
+    for i in range(len(starts)):
+        raw, row = flat[starts[i] : starts[i] + d], x[i]
+        square = 0.0
+        for j in range(d):
+            centred = raw[j] - mean[j]
+            row[j] = centred
+            square += centred * centred
+        energy[i] = square
 
 
 @_compiled()

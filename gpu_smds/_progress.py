@@ -1,27 +1,38 @@
-"""Progress over blocks of sites: a callable of the caller's, or a plain bar on standard error."""
+"""Progress over sites: a callable of the caller's, or a plain bar on standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-
-from gpu_smds.sites import Block
+from collections.abc import Callable
 
 Progress = bool | Callable[[int, int], None]
 
 
-def report(blocks: Iterable[Block], progress: Progress, total: int, what: str) -> Iterator[Block]:
-    """Yield blocks and report after each how many of ``total`` sites are done."""
-    if not progress:
-        yield from blocks
-        return
-    show = progress if callable(progress) else _Bar(what)
-    done = 0
-    for block in blocks:
-        yield block
-        done += len(block)
-        show(done, total)
+class Meter:
+    """Count finished sites and say how many of ``total`` are done.
+
+    Parameters
+    ----------
+    progress
+        True for a bar, a callable (done, total), or False.
+    total
+        Sites to do.
+    what
+        First word of the bar.
+    """
+
+    def __init__(self, progress: Progress, total: int, what: str) -> None:
+        self._total, self._done = total, 0
+        self._show: Callable[[int, int], None] | None = None
+        if progress:
+            self._show = progress if callable(progress) else _Bar(what)
+
+    def add(self, sites: int) -> None:
+        """Note that some more sites are done."""
+        self._done += sites
+        if self._show is not None:
+            self._show(self._done, self._total)
 
 
 class _Bar:

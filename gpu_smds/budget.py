@@ -1,13 +1,21 @@
-"""How many sites fit the memory budget."""
+"""How many sites fit the memory budget, and how they are shared among the CPU's cores."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-# On the CPU larger blocks only leave the cache; on a GPU they fill the machine.
 _CPU_DEFAULT = 512 << 20
+
+
+@dataclass(frozen=True)
+class Split:
+    """Sites of one block, and blocks that are worked on at the same time."""
+
+    size: int
+    workers: int
 
 
 def resolve_budget(memory_budget: int | None, device: torch.device) -> int:
@@ -32,18 +40,25 @@ def _free_memory() -> int:
     return 1024 * found[0] if found else 0
 
 
-def sites_per_block(budget: int, bytes_per_site: int, device: torch.device, fixed: int = 0) -> int:
-    """Sites of a block that stay within the budget.
+def split_sites(
+    n_sites: int, budget: int, bytes_per_site: int, device: torch.device, most: int
+) -> Split:
+    """Blocks that together stay within the budget.
+
+    On a GPU one block at a time fills the budget. On the CPU each core works on a small block of
+    its own, of at most ``most`` sites: larger ones only leave the cache.
 
     Raises
     ------
     ValueError
         Not even one site fits; the message says how much is needed.
     """
-    size = (budget - fixed) // bytes_per_site
-    if size < 1:
+    fit = budget // bytes_per_site
+    if fit < 1:
         raise ValueError(
-            f"memory_budget of {budget:,} bytes is too small: one site needs "
-            f"{bytes_per_site + fixed:,}"
+            f"memory_budget of {budget:,} bytes is too small: one site needs {bytes_per_site:,}"
         )
-    return min(size, 2) if device.type == "cpu" else size
+    if device.type != "cpu":
+        return Split(fit, 1)
+    workers = max(1, min(torch.get_num_threads(), fit, n_sites))
+    return Split(max(1, min(fit // workers, most, n_sites // workers)), workers)

@@ -14,12 +14,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_smds.folds import Fold, Folds, Rows
+from gpu_smds.blas import gram, multiply, scatter
+from gpu_smds.folds import Fold, Folds, Rows, is_all, runs
 from gpu_smds.incomplete import solve_incomplete
 from gpu_smds.manifolds import Embedding
-from gpu_smds.solve import procrustes, ridge, ridge_svd, signs
+from gpu_smds.scratch import scratch
+from gpu_smds.sites import Sites
+from gpu_smds.solve import procrustes, ridge_, ridge_svd, signs
 from gpu_smds.states import CentredStates
 from gpu_smds.targets import Targets
+
+# A block in more pieces than that is gathered entry by entry.
+_MOST_STRETCHES = 64
 
 STANDARDIZE = (None, "train", "all")
 
@@ -76,22 +82,36 @@ def primal(n_train: int, d: int) -> bool:
 
 
 def bytes_per_site(
-    n: int, d: int, folds: Folds, solver: Solver, itemsize: int, incomplete: bool = False
+    sites: Sites, folds: Folds, solver: Solver, columns: int, incomplete: bool = False
 ) -> int:
-    """Peak bytes that :func:`fit_folds` allocates per site, the block of states included."""
+    """Peak bytes that a sweep with :func:`fit_folds` or :func:`fit_rows` allocates per site.
+
+    ``columns`` are those of all embeddings together.
+    """
+    n, d = sites.n, sites.d
     n_train = max(fold.n_train for fold in folds.folds)
-    states = n * d * (8 + 2 * itemsize) + n_train * d * 8
     small = min(n_train, d)
+    thin = len(folds) * (columns + 3) * d + 4 * columns * (n + d)
     work = 0
+    if solver.orthonormal:
+        written = incomplete
+    else:
+        written = True
+        work = n_train * d
     if solver.needs_gram and primal(n_train, d):
-        work = ((len(folds) if folds.partition else 0) + 4) * d * d
+        work += ((len(folds) if folds.partition else 0) + 4) * d * d
     elif solver.needs_gram:
-        work = n * n + 4 * n_train * n_train
+        work += n * n + 3 * n_train * n_train
     if not solver.orthonormal and 0.0 in solver.alphas:
-        work = max(work, 3 * small * (n_train + d) + 4 * small * small)
+        work += 3 * small * (n_train + d) + 4 * small * small
     if incomplete:
         work += 8 * n_train * n_train + 2 * n_train * d + 4 * small * small
-    return states + 8 * work
+    return sites.bytes_per_site(written) + 8 * (work + thin)
+
+
+def most_sites(solver: Solver) -> int:
+    """Sites that one core should work on at a time: few where their states are written down."""
+    return 8 if solver.orthonormal else 2
 
 
 @dataclass(frozen=True)
@@ -132,37 +152,47 @@ class Plan:
 def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
     """Fit every fold and alpha on a block of sites and project the test rows.
 
-    The states are standardised in place where ``solver.standardize == "all"``.
+    The states are standardised in place where ``solver.standardize == "all"`` and the fit is not
+    orthonormal, which needs only products with them.
     """
-    x, folds, solver = states.x, plan.folds, plan.solver
-    energy = states.row_energy()
-    reduced = x.mT @ plan.reducer.flatten(1)
-    reduced = reduced.unflatten(2, plan.reducer.shape[1:])
+    folds, solver = plan.folds, plan.solver
+    if not solver.orthonormal:
+        states.materialise()
+    reduced = states.reduce(plan.reducer.flatten(1)).unflatten(2, plan.reducer.shape[1:])
     shifts, probes = reduced[..., -3].movedim(2, 0), reduced[..., -1].movedim(2, 0)
-    constant = [
-        states.constant(fold.train, fold.n_train, energy, reduced[:, :, f, -3])
-        | states.constant(fold.test, fold.n_test, energy, reduced[:, :, f, -2])
-        for f, fold in enumerate(folds.folds)
-    ]
     products = reduced[..., :-3].movedim(2, 0)
+    constant = []
+    for f, fold in enumerate(folds.folds):
+        of_train = states.variation(fold.train, fold.n_train, shifts[f])
+        test_shift = reduced[:, :, f, -2]
+        of_test = states.variation(fold.test, fold.n_test, test_shift)
+        constant.append(
+            states.constant(of_train, shifts[f], fold.n_train)
+            | states.constant(of_test, test_shift, fold.n_test)
+        )
+    scale = None
     if solver.standardize == "all":
-        scale = states.scale_of()
-        x /= scale[:, None]
-        shifts, products, probes = shifts / scale, products / scale[..., None], probes / scale
-    gram = _shared_gram(x, folds, solver)
+        shift, variance = states.moments()
+        scale = states.scale(variance, shift)
+        if not solver.orthonormal:
+            states.x /= scale[:, None]
+            shifts, products, probes = shifts / scale, products / scale[..., None], probes / scale
+            scale = None
+    shared = None if solver.orthonormal else _shared_gram(states.x, folds, solver)
     for f in range(len(folds)):
-        fold = _FoldStates.of(states, plan, f, shifts[f])
+        part = _FoldStates.of(states, plan, f, shifts[f], scale)
         iterative = [
-            (i, solve_incomplete(fold.train(), i.pairs, i.columns.stop - i.columns.start))
+            (i, solve_incomplete(part.train(), i.pairs, i.columns.stop - i.columns.start))
             for i in plan.targets.incomplete[f]
         ]
-        unconverged = torch.zeros(len(plan.targets), len(x), dtype=torch.bool, device=x.device)
+        unconverged = torch.zeros(len(plan.targets), len(states), dtype=torch.bool)
+        unconverged = unconverged.to(states.mean.device)
         for incomplete, fit in iterative:
             unconverged[incomplete.target] = ~fit.converged
-        fits = _fit_fold(fold, plan, f, products[f], probes[f], gram)
+        fits = _fit_fold(part, plan, f, products[f], probes[f], shared)
         for a, (Z, undetermined) in enumerate(fits):
             for incomplete, fit in iterative:
-                Z[..., incomplete.columns] = fold.project(fit.Wt)
+                Z[..., incomplete.columns] = part.project(fit.Wt)
                 undetermined[incomplete.target] = False
             yield FoldFit(f, a, Z, undetermined, unconverged, constant[f])
 
@@ -194,15 +224,20 @@ def fit_rows(
 ) -> RowsFit:
     """Fit one map per site of a block on some rows, with the first of the solver's alphas.
 
-    ``embedding`` is that of the labels of those rows.
+    ``embedding`` is that of the labels of those rows. The states may be standardised in place.
     """
+    shift, variance = states.moments(rows)
+    constant = states.constant(n_rows * variance.sum(1), shift, n_rows)
     x = states.x[:, rows]
-    shift = x.mean(1)
-    constant = states.constant(rows, n_rows, states.row_energy(), shift)
-    x = x - shift[:, None]
+    if not is_all(rows, states.n):
+        x = x - shift[:, None]
     scale = torch.ones_like(shift)
     if solver.standardize:
-        scale = states.scale_of(rows, shift) if solver.standardize == "train" else states.scale_of()
+        if solver.standardize == "train":
+            scale = states.scale(variance, shift)
+        else:
+            shift_of_all, variance_of_all = states.moments()
+            scale = states.scale(variance_of_all, shift_of_all)
         x /= scale[:, None]
     alpha = solver.alphas[0]
     Y = embedding.Y - embedding.Y.mean(0)
@@ -223,11 +258,11 @@ def _ridge(x: Tensor, Y: Tensor, alpha: float) -> Tensor:
     """Ridge maps ``(b, d, k)`` of centred states ``(b, n, d)`` in the smaller of the two forms."""
     signed = signs(x.shape[1], x)
     if primal(*x.shape[1:]):
-        fit = ridge(x.mT @ x, x.mT @ Y, x.mT @ signed, alpha)
+        fit = ridge_(scatter(x), x.mT @ Y, x.mT @ signed, alpha)
         Wt = fit.solution
     else:
-        K = x @ x.mT
-        fit = ridge(K, Y, K @ signed, alpha)
+        K = gram(x)
+        fit = ridge_(K, Y, K @ signed, alpha)
         Wt = x.mT @ fit.solution
     doubtful = fit.doubtful(x @ Wt, [slice(None)])
     if bool(doubtful.any()):
@@ -246,48 +281,51 @@ def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> list[Tensor] | None
     if primal(min(fold.n_train for fold in folds.folds), x.shape[2]):
         if not folds.partition:
             return None
-        return [x[:, f.test].mT @ x[:, f.test] for f in folds.folds]
+        return [scatter(x[:, f.test], f"part {i}") for i, f in enumerate(folds.folds)]
     if solver.standardize == "train":
         return None
-    return [x @ x.mT]
+    return [gram(x, "all rows")]
 
 
 @dataclass(frozen=True)
 class _FoldStates:
-    """Training and test rows of one fold; ``scale`` is None without training z-scores."""
+    """Training and test rows of one fold; ``scale`` is None where the states are as they are."""
 
-    x: Tensor
+    states: CentredStates
     rows: Fold
     shift: Tensor
     scale: Tensor | None
 
     @classmethod
-    def of(cls, states: CentredStates, plan: Plan, f: int, shift: Tensor) -> _FoldStates:
+    def of(
+        cls, states: CentredStates, plan: Plan, f: int, shift: Tensor, scale: Tensor | None
+    ) -> _FoldStates:
         rows = plan.folds.folds[f]
-        z_scored = plan.solver.standardize == "train"
-        scale = states.scale_of(rows.train, shift) if z_scored else None
-        return cls(states.x, rows, shift, scale)
+        if plan.solver.standardize == "train":
+            scale = states.scale(states.moments(rows.train)[1], shift)
+        return cls(states, rows, shift, scale)
 
     def train(self) -> Tensor:
         """Training rows ``(b, n_train, d)``, centred and scaled."""
-        train = self.x[:, self.rows.train] - self.shift[:, None]
+        # The shift is in the units of the raw states, and so are they where there is a scale.
+        train = self.states.x[:, self.rows.train] - self.shift[:, None]
         return train if self.scale is None else train.div_(self.scale[:, None])
 
     def project(self, Wt: Tensor) -> Tensor:
         """Test rows projected by maps ``(b, d, k)`` of scaled states."""
-        return self.x[:, self.rows.test] @ (
-            Wt if self.scale is None else Wt / self.scale[..., None]
-        )
+        W = Wt if self.scale is None else Wt / self.scale[..., None]
+        return self.states.project(W, self.rows.test)
 
 
 def _fit_fold(
-    fold: _FoldStates, plan: Plan, f: int, M: Tensor, probe: Tensor, gram: list[Tensor] | None
+    fold: _FoldStates, plan: Plan, f: int, M: Tensor, probe: Tensor, shared: list[Tensor] | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Projections ``(b, n_test, K)`` of fold f and what is undetermined ``(T, b)``, per alpha.
 
     ``M`` is XᵀY ``(b, d, K)`` and ``probe`` ``(b, d)`` a combination of the test rows.
     """
-    x, rows, solver, columns = fold.x, fold.rows, plan.solver, plan.targets.columns
+    rows, solver, columns = fold.rows, plan.solver, plan.targets.columns
+    d = M.shape[-2]
     Y = plan.targets.stacked[f]
     if fold.scale is not None:
         M, probe = M / fold.scale[..., None], probe / fold.scale
@@ -300,44 +338,46 @@ def _fit_fold(
             yield fold.project(Wt), undetermined
         return
 
-    determined = torch.zeros(len(columns), len(x), dtype=torch.bool, device=x.device)
+    determined = torch.zeros(len(columns), len(M), dtype=torch.bool, device=M.device)
     C = K = T = K_test = None
-    if solver.needs_gram and primal(min(g.n_train for g in plan.folds.folds), x.shape[2]):
-        if gram is None:
-            train = fold.train()
-            C = train.mT @ train
+    if solver.needs_gram and primal(min(g.n_train for g in plan.folds.folds), d):
+        if shared is None:
+            C = scatter(fold.train())
         else:
-            C = _train_scatter(gram, f, fold.shift, rows.n_train)
+            C = _train_scatter(shared, f, fold.shift, rows.n_train)
             if fold.scale is not None:
-                C = C / (fold.scale[:, :, None] * fold.scale[:, None, :])
-    elif solver.needs_gram and gram is None:
+                C /= fold.scale[:, :, None]
+                C /= fold.scale[:, None, :]
+    elif solver.needs_gram and shared is None:
         T = fold.train()
-        K, probe = T @ T.mT, (T @ probe[..., None])[..., 0]
+        K, probe = gram(T), (T @ probe[..., None])[..., 0]
     elif solver.needs_gram:
-        assert gram is not None
+        assert shared is not None
         # The dual system: the training rows' Gram matrix and its products with the test rows.
-        K = _sub_block(gram[0], rows.train, rows.train)
-        K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), True)
-        K_test = _sub_block(gram[0], rows.test, rows.train)
-        probe = K_test.mT @ signs(rows.n_test, x)
-        probe = probe - probe.mean(1, keepdim=True)
+        # Neither is centred by the training rows: the solution is, which comes to the same.
+        K = _sub_block(shared[0], rows.train, rows.train)
+        K_test = _sub_block(shared[0], rows.test, rows.train)
+        probe = multiply(K_test.mT, signs(rows.n_test, M)[:, None])[..., 0]
 
-    for alpha in solver.alphas:
+    system = C if C is not None else K
+    last = max((i for i, alpha in enumerate(solver.alphas) if alpha), default=0)
+    for i, alpha in enumerate(solver.alphas):
         if alpha == 0:
             yield fold.project(ridge_svd(fold.train(), Y, 0.0)), determined
             continue
+        assert system is not None
+        own = system if i == last else system.clone()
         if C is not None:
-            fit = ridge(C, M, probe, alpha)
+            fit = ridge_(own, M, probe, alpha)
             Z = fold.project(fit.solution)
         else:
-            assert K is not None
-            fit = ridge(K, Y, probe, alpha)
-            A = fit.solution - fit.solution.mean(1, keepdim=True)
+            fit = ridge_(own, Y, probe, alpha, intercept=True)
+            A = fit.solution
             if T is not None:
-                Z = fold.project(T.mT @ A)
+                Z = fold.project(multiply(T.mT, A))
             else:
                 assert K_test is not None
-                Z = K_test @ A
+                Z = multiply(K_test, A)
         doubtful = fit.doubtful(Z, columns)
         if bool(doubtful.any()):
             Wt = torch.zeros_like(M)
@@ -353,14 +393,27 @@ def _train_scatter(parts: list[Tensor], f: int, shift: Tensor, n_train: int) -> 
     lose digits whenever the outlier is the part held out.
     """
     others = [g for g in range(len(parts)) if g != f]
-    C = parts[others[0]].baddbmm(shift[:, :, None], shift[:, None, :], alpha=-n_train)
+    C = scratch("gram", parts[0].shape, parts[0])
+    torch.addcmul(parts[others[0]], shift[:, :, None], shift[:, None, :], value=-n_train, out=C)
     for g in others[1:]:
         C += parts[g]
     return C
 
 
 def _sub_block(K: Tensor, rows: Rows, columns: Rows) -> Tensor:
-    """``K[:, rows][:, :, columns]`` in one gather where both are index tensors."""
-    if isinstance(rows, slice) or isinstance(columns, slice):
-        return K[:, rows][:, :, columns]
-    return K[:, rows[:, None], columns[None, :]]
+    """Copy of ``K[:, rows][:, :, columns]``, by stretches of consecutive rows and columns."""
+    row_runs, column_runs = runs(rows), runs(columns)
+    if len(row_runs) * len(column_runs) > _MOST_STRETCHES:
+        every = torch.arange(K.shape[1], device=K.device)
+        return K[:, every[rows][:, None], every[columns]]
+    shape = [sum(run.stop - run.start for run in of) for of in (row_runs, column_runs)]
+    block = scratch("gram" if rows is columns else "gram beside", (len(K), *shape), K)
+    top = 0
+    for down in row_runs:
+        bottom, left = top + down.stop - down.start, 0
+        for across in column_runs:
+            right = left + across.stop - across.start
+            block[:, top:bottom, left:right] = K[:, down, across]
+            left = right
+        top = bottom
+    return block

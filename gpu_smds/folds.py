@@ -49,6 +49,21 @@ class Folds:
         return len(self.folds)
 
 
+def is_all(rows: Rows, n: int) -> bool:
+    """Whether rows are all n, in their order."""
+    return isinstance(rows, slice) and rows == slice(0, n)
+
+
+def runs(rows: Rows) -> list[slice]:
+    """Stretches of consecutive rows, in order."""
+    if isinstance(rows, slice):
+        return [rows]
+    numbers = rows.numpy()
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    parts = np.split(numbers, breaks)
+    return [slice(int(part[0]), int(part[-1]) + 1) for part in parts if len(part)]
+
+
 def take(values: np.ndarray, rows: Rows) -> np.ndarray:
     """Rows of an array, such as labels."""
     return values[rows.numpy() if isinstance(rows, Tensor) else rows]

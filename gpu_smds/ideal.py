@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_smds.fused import has_fused
 from gpu_smds.isotonic import Groups
 from gpu_smds.manifolds import Manifold
 from gpu_smds.shapes import PointShape
@@ -35,6 +36,12 @@ class Ideal:
         Other manifolds, and metrics that sort the pairs, keep all.
     whole
         Keep all distances in any case.
+
+    Attributes
+    ----------
+    points
+        ``(p, n)`` whose Euclidean distances are the ideal ones, to rounding; None where the
+        manifold is no set of points or a metric needs its distances to the last bit.
     """
 
     def __init__(
@@ -46,30 +53,29 @@ class Ideal:
         whole: bool = True,
     ) -> None:
         self.n = len(y)
-        self._points: Tensor | None = None
+        self.points: Tensor | None = None
         self._matrix: Tensor | None = None
-        if not whole and isinstance(manifold.source, PointShape) and 8 * self.n**2 > keep_bytes:
+        self.complete = True
+        if not whole and isinstance(manifold.source, PointShape):
             labels = torch.from_numpy(manifold.check(y)).to(device)
-            self._points = manifold.source.points(labels)
-            self.complete = True
-        else:
+            self.points = manifold.source.points(labels).mT.contiguous()
+        if self.points is None or (8 * self.n**2 <= keep_bytes and not has_fused(device)):
             upper = np.triu(manifold.distances(y), 1)
             self.complete = not bool((upper < 0).any())
             self._matrix = torch.from_numpy(upper + upper.T).to(device)
 
     @property
-    def is_kept(self) -> bool:
-        """Whether all distances are in memory."""
-        return self._matrix is not None
+    def kept(self) -> Tensor | None:
+        """All distances ``(n, n)`` where they are in memory."""
+        return self._matrix
 
     def rows(self, rows: slice) -> Tensor:
         """Distances ``(len(rows), n)`` from the samples in ``rows`` to all."""
         if self._matrix is not None:
             return self._matrix[rows]
-        assert self._points is not None
-        return torch.cdist(
-            self._points[rows], self._points, compute_mode="donot_use_mm_for_euclid_dist"
-        )
+        assert self.points is not None
+        points = self.points.mT
+        return torch.cdist(points[rows], points, compute_mode="donot_use_mm_for_euclid_dist")
 
     @property
     def matrix(self) -> Tensor:
@@ -81,6 +87,9 @@ class Ideal:
         """Σ D² over all ordered pairs with a distance."""
         if not self.complete:
             return 2 * float(self.pairs.square().sum())
+        if self.points is not None:
+            centred = self.points - self.points.mean(1, keepdim=True)
+            return 2 * self.n * float(centred.square().sum())
         step = max(1, _ROW_BYTES // (8 * max(self.n, 1)))
         return sum(
             float(self.rows(slice(i, min(i + step, self.n))).square().sum())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds._progress import Progress, report
+from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import (
     as_alphas,
     as_labels,
@@ -18,17 +18,18 @@ from gpu_smds._validation import (
     check_dtype,
     resolve_device,
 )
-from gpu_smds.budget import resolve_budget, sites_per_block
+from gpu_smds.budget import resolve_budget, split_sites
 from gpu_smds.fitted import FittedMap
-from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows
+from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows, most_sites
 from gpu_smds.folds import Fold, Folds, Rows, resolve_folds
 from gpu_smds.manifolds import Embedding, resolve_manifold
 from gpu_smds.results import ScoreMap
 from gpu_smds.scoring import score_targets
-from gpu_smds.sites import Sites
+from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status, raise_status, undefined
 from gpu_smds.stress import metric_name
+from gpu_smds.sweep import sweep
 from gpu_smds.targets import Target
 
 
@@ -232,16 +233,15 @@ def fit_sites(
     fit = Folds([fold], np.arange(sites.n), partition=False)
     budget = resolve_budget(memory_budget, device)
     incomplete = embedding.incomplete is not None
-    per_site = bytes_per_site(sites.n, sites.d, fit, solver, sites.dtype.itemsize, incomplete)
+    per_site = bytes_per_site(sites, fit, solver, k, incomplete)
     count = len(sites)
     Wt = torch.empty(count, sites.d, k, dtype=torch.float64, device=device)
     mean = torch.empty(count, sites.d, dtype=torch.float64, device=device)
     scale = torch.empty_like(mean)
     status = torch.zeros(count, dtype=torch.int8, device=device)
-    size = sites_per_block(budget, per_site, device)
-    for block in report(sites.blocks(size), progress, count, "fitting"):
-        raw = sites.read(block, fit.order, device)
-        states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
+    split = split_sites(count, budget, per_site, device, most_sites(solver))
+
+    def fit_block(block: Block, states: CentredStates) -> None:
         fitted = fit_rows(states, rows, n_rows, embedding, solver)
         state = raise_status(
             torch.zeros(len(block), dtype=torch.int8, device=device),
@@ -255,4 +255,6 @@ def fit_sites(
         span = slice(block.start, block.stop)
         Wt[span] = fitted.Wt.masked_fill(undefined(state)[:, None, None], torch.nan)
         mean[span], scale[span], status[span] = fitted.mean, fitted.scale, state
+
+    sweep(sites, split, fit.order, device, fit_block, Meter(progress, count, "fitting"))
     return SiteMaps(Wt, mean, scale, status)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from gpu_smds._progress import Progress, report
-from gpu_smds.budget import sites_per_block
-from gpu_smds.fitting import Plan, Solver, bytes_per_site, fit_folds
+from gpu_smds._progress import Meter, Progress
+from gpu_smds.budget import split_sites
+from gpu_smds.fitting import Plan, Solver, bytes_per_site, fit_folds, most_sites
 from gpu_smds.folds import Folds
-from gpu_smds.sites import Sites
+from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status
+from gpu_smds.sweep import sweep
 from gpu_smds.targets import Target, Targets
 
 
@@ -38,16 +39,14 @@ def score_targets(
     """
     together = Targets(targets, metrics, folds, device)
     plan = Plan.of(folds, solver, together, sites.n)
-    per_site = bytes_per_site(
-        sites.n, sites.d, folds, solver, sites.dtype.itemsize, any(together.incomplete)
-    )
-    size = sites_per_block(budget, per_site, device)
+    incomplete = any(together.incomplete)
+    per_site = bytes_per_site(sites, folds, solver, together.stacked[0].shape[1], incomplete)
+    split = split_sites(len(sites), budget, per_site, device, most_sites(solver))
     shape = (len(targets), len(metrics), len(solver.alphas), len(folds), len(sites))
     scores = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
     status = torch.zeros((shape[0], *shape[2:]), dtype=torch.int8, device=device)
-    for block in report(sites.blocks(size), progress, len(sites), "scoring"):
-        raw = sites.read(block, folds.order, device)
-        states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
+
+    def score_block(block: Block, states: CentredStates) -> None:
         span = slice(block.start, block.stop)
         for fit in fit_folds(states, plan):
             for t in range(len(targets)):
@@ -64,4 +63,7 @@ def score_targets(
                 )
                 scores[t, :, fit.alpha, fit.fold, span] = values
                 status[t, fit.alpha, fit.fold, span] = state
+
+    meter = Meter(progress, len(sites), "scoring")
+    sweep(sites, split, folds.order, device, score_block, meter)
     return scores.cpu().numpy(), status.cpu().numpy()

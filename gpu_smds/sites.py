@@ -1,4 +1,4 @@
-"""Hidden states as an array of sites, read block by block into float64."""
+"""Hidden states as an array of sites, read block by block."""
 
 from __future__ import annotations
 
@@ -71,24 +71,18 @@ class Sites:
         """Blocks of at most ``size`` sites that together cover all."""
         return [Block(i, min(i + size, len(self))) for i in range(0, len(self), size)]
 
-    def read(self, block: Block, order: np.ndarray, device: torch.device) -> Tensor:
-        """States of a block, ``(len(block), n, d)`` float64, rows in the given order.
+    def raw(self, block: Block, device: torch.device) -> list[Tensor]:
+        """Per site of a block its states ``(n, d)`` as stored, on the device.
 
-        Always a copy, which the caller may overwrite.
+        Views of X where that is possible; not to be written to.
         """
-        out = torch.empty(len(block), self.n, self.d, dtype=torch.float64, device=device)
-        in_order = bool((order[1:] > order[:-1]).all())
-        rows = None if in_order else torch.from_numpy(order)
-        filled = 0
+        found: list[Tensor] = []
         for index in self._runs(block):
             run = _as_tensor(self._X[index])
             if not self.site_shape:
                 run = run[:, None]
-            if rows is not None:
-                run = run.index_select(0, rows.to(run.device))
-            out[filled : filled + run.shape[1]].copy_(run.transpose(0, 1))
-            filled += run.shape[1]
-        return out
+            found.extend(run.to(device).unbind(1))
+        return found
 
     def _runs(self, block: Block) -> Iterator[tuple[Any, ...]]:
         """Basic indices of a block: one per stretch along the last site axis."""
@@ -104,14 +98,10 @@ class Sites:
             yield (slice(None), *lead, slice(a, b))
             start += b - a
 
-    def lead_runs(self, block: Block) -> Iterator[tuple[tuple[int, ...], slice, slice]]:
-        """For each stretch of a block: leading index, last-axis slice, slice within the block."""
-        filled = 0
-        for index in self._runs(block):
-            lead, stretch = index[1:-1], index[-1] if self.site_shape else slice(0, 1)
-            length = stretch.stop - stretch.start
-            yield lead, stretch, slice(filled, filled + length)
-            filled += length
+    def bytes_per_site(self, written: bool) -> int:
+        """Bytes that a sweep holds per site: ``written`` where the float64 states are."""
+        raw = self.dtype.itemsize + (4 if self.dtype.itemsize < 4 else 0)
+        return self.n * self.d * (raw + 8 * written) + 64 * self.d + 16 * self.n
 
 
 def _float_dtype(dtype: Any) -> torch.dtype:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpu_smds.blas import cholesky_
+
 # Procrustes from the k × k matrix MᵀM squares the condition of M; below this ratio of
 # eigenvalues the squared error would show in the ninth digit and an SVD of M takes over.
 _SQUARED_CONDITION = 1e-6
@@ -69,8 +71,10 @@ def signs(n: int, like: Tensor) -> Tensor:
     return unit
 
 
-def ridge(C: Tensor, B: Tensor, probe: Tensor, alpha: float) -> RidgeSolution:
-    """Solve (C + αI) S = B by Cholesky, in primal or dual form.
+def ridge_(
+    C: Tensor, B: Tensor, probe: Tensor, alpha: float, intercept: bool = False
+) -> RidgeSolution:
+    """Solve (C + αI) S = B by Cholesky, in primal or dual form. C is lost.
 
     Parameters
     ----------
@@ -78,24 +82,31 @@ def ridge(C: Tensor, B: Tensor, probe: Tensor, alpha: float) -> RidgeSolution:
         Primal: scatter XᵀX of the centred training states. Dual: their Gram matrix XXᵀ.
         ``(*batch, m, m)``.
     B
-        Primal: XᵀY; the solution is the map. Dual: Y; the map is Xᵀ times the solution.
+        Primal: XᵀY; the solution is the map. Dual: centred Y; the map is Xᵀ times the solution.
         ``(*batch, m, k)``.
     probe
         ``(*batch, m)`` combination of the states to be projected (primal) or of their products
         with the training states (dual), by :func:`signs`.
     alpha
         Ridge penalty, > 0.
+    intercept
+        Dual form of states that are not centred: the solution is that of the centred ones, with
+        H = I − 11ᵀ/m in (HCH + αI) S = HB, and its columns sum to zero. It is the solution of the
+        system as it is, less the multiple of its solution for a column of ones that makes it so.
     """
-    # The diagonal is changed and put back rather than the matrix copied: it serves more alphas.
     diagonal = C.diagonal(dim1=-2, dim2=-1)
-    original = diagonal.clone()
+    trace = diagonal.sum(-1)
     diagonal += alpha
-    factor, info = torch.linalg.cholesky_ex(C)
-    diagonal.copy_(original)
+    factor, failed = cholesky_(C)
     right = torch.cat((B.expand(*C.shape[:-1], B.shape[-1]), probe[..., None]), dim=-1)
+    if intercept:
+        right = torch.cat((right, torch.ones_like(right[..., :1])), dim=-1)
     half = torch.linalg.solve_triangular(factor, right, upper=False)
     solved = torch.linalg.solve_triangular(factor.mT, half, upper=True)
-    return RidgeSolution(solved[..., :-1], solved[..., -1], original.sum(-1), info != 0)
+    if intercept:
+        solved, ones = solved[..., :-1], solved[..., -1:]
+        solved = solved - ones * (solved.sum(-2, keepdim=True) / ones.sum(-2, keepdim=True))
+    return RidgeSolution(solved[..., :-1], solved[..., -1], trace, failed)
 
 
 def ridge_svd(X: Tensor, Y: Tensor, alpha: float) -> Tensor:

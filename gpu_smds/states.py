@@ -1,55 +1,97 @@
-"""One block of hidden states, centred and checked, ready for the solvers."""
+"""One block of hidden states, centred and checked, and what the solvers ask of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from gpu_smds.folds import Rows
+from gpu_smds.blas import multiply
+from gpu_smds.folds import Rows, is_all
 
 
-@dataclass
 class CentredStates:
-    """States of b sites, centred by their mean over all samples.
+    """States of b sites as seen from their mean over all samples.
 
     Attributes
     ----------
+    n
+        Number of samples.
     x
         ``(b, n, d)`` float64; zero at sites that hold NaN or inf.
     mean
         ``(b, d)`` mean over all samples.
     non_finite
-        ``(b,)`` bool.
+        ``(b,)`` bool, sites that hold NaN or inf, or squares that overflow.
     eps
         Machine epsilon of the dtype the states were stored in: what counts as constant depends
         on how finely they were rounded.
     """
 
+    n: int
     x: Tensor
     mean: Tensor
     non_finite: Tensor
     eps: float
 
-    @classmethod
-    def of(cls, raw: Tensor, eps: float) -> CentredStates:
-        """Centre raw states ``(b, n, d)``, which are overwritten."""
+    def __init__(self, raw: Tensor, eps: float) -> None:
+        """Centre raw states ``(b, n, d)`` float64, which are overwritten."""
+        self.n, self.eps = raw.shape[1], eps
         mean = raw.mean(1)
         raw -= mean[:, None]
         # One reduction finds every NaN and inf, and squares that overflow.
-        non_finite = ~torch.linalg.vector_norm(raw, dim=(1, 2)).square().isfinite()
-        if bool(non_finite.any()):
-            raw[non_finite] = 0
-            mean = mean.masked_fill(non_finite[:, None], 0)
-        return cls(raw, mean, non_finite, eps)
+        self.non_finite = ~torch.linalg.vector_norm(raw, dim=(1, 2)).square().isfinite()
+        if bool(self.non_finite.any()):
+            raw[self.non_finite] = 0
+            mean = mean.masked_fill(self.non_finite[:, None], 0)
+        self.x, self.mean = raw, mean
 
-    def row_energy(self) -> Tensor:
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    @cached_property
+    def energy(self) -> Tensor:
         """Squared norms ``(b, n)`` of the centred rows."""
         energy: Tensor = torch.linalg.vector_norm(self.x, dim=2).square()
         return energy
 
-    def constant(self, rows: Rows, n_rows: int, energy: Tensor, shift: Tensor) -> Tensor:
+    def materialise(self) -> None:
+        """Bring the states into memory, for a caller that reads them more than a few times."""
+
+    def reduce(self, weights: Tensor) -> Tensor:
+        """Weighted sums ``(b, d, m)`` of the centred rows, weights ``(n, m)``."""
+        return multiply(weights.mT, self.x).mT
+
+    def project(self, Wt: Tensor, rows: Rows) -> Tensor:
+        """Products ``(b, n_rows, k)`` of some centred rows with maps ``(b, d, k)``."""
+        return multiply(self.x[:, rows], Wt)
+
+    def moments(self, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+        """Mean of some of the centred rows and variance about it, each ``(b, d)``.
+
+        Without rows over all samples, where that mean is zero.
+        """
+        if rows is None or is_all(rows, self.n):
+            variance = torch.linalg.vector_norm(self.x, dim=1).square() / self.n
+            return torch.zeros_like(variance), variance
+        part = self.x[:, rows]
+        shift = part.mean(1)
+        return shift, (part - shift[:, None]).square().mean(1)
+
+    def variation(self, rows: Rows, n_rows: int, shift: Tensor) -> Tensor:
+        """Σ‖x − shift‖² ``(b,)`` over some rows, whose mean ``shift (b, d)`` is known."""
+        total = self.energy[:, rows].sum(1)
+        variation = total - n_rows * shift.square().sum(1)
+        # The difference has lost digits where it is this small: subtract first instead.
+        square = variation + n_rows * (self.mean + shift).square().sum(1)
+        unsure = (variation <= 1e-9 * square) & (n_rows > 1)
+        if bool(unsure.any()):
+            _, variance = self.moments(rows)
+            variation = torch.where(unsure, n_rows * variance.sum(1), variation)
+        return variation
+
+    def constant(self, variation: Tensor, shift: Tensor, n_rows: int) -> Tensor:
         """Sites ``(b,)`` whose states do not vary over some rows.
 
         Constant = variance over the rows at most (8·eps)² times the mean square, both summed
@@ -57,24 +99,16 @@ class CentredStates:
 
         Parameters
         ----------
-        rows, n_rows
-            The rows and their number.
-        energy
-            From :meth:`row_energy`.
+        variation
+            ``(b,)`` Σ‖x − shift‖² over the rows.
         shift
-            ``(b, d)`` mean of the centred rows.
+            ``(b, d)`` mean of those centred rows.
+        n_rows
+            Their number; a single row is not called constant.
         """
         if n_rows < 2:
             return torch.zeros_like(self.non_finite)
-        total = energy[:, rows].sum(1)
-        variation = total - n_rows * shift.square().sum(1)
-        square = total + n_rows * (self.mean * (2 * shift + self.mean)).sum(1)
-        # The difference above has lost digits where it is this small: subtract first instead.
-        unsure = variation <= 1e-9 * square
-        if bool(unsure.any()):
-            part = self.x[unsure][:, rows]
-            part = part - part.mean(1, keepdim=True)
-            variation = variation.index_put((unsure,), part.square().sum((1, 2)))
+        square = variation + n_rows * (self.mean + shift).square().sum(1)
         return variation <= (8 * self.eps) ** 2 * square
 
     def scale(self, variance: Tensor, shift: Tensor) -> Tensor:
@@ -90,10 +124,3 @@ class CentredStates:
         square = variance + (self.mean + shift).square()
         varies = variance > (8 * self.eps) ** 2 * square
         return torch.where(varies, variance.clamp(min=0).sqrt(), 1.0)
-
-    def scale_of(self, rows: Rows | None = None, shift: Tensor | None = None) -> Tensor:
-        """Standard deviations ``(b, d)`` over some rows with centred mean ``shift``, or all."""
-        if rows is None or shift is None:
-            variance = torch.linalg.vector_norm(self.x, dim=1).square() / self.x.shape[1]
-            return self.scale(variance, torch.zeros_like(variance))
-        return self.scale((self.x[:, rows] - shift[:, None]).square().mean(1), shift)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds._progress import Progress, report
+from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_labels, resolve_device
-from gpu_smds.budget import resolve_budget, sites_per_block
+from gpu_smds.budget import resolve_budget, split_sites
 from gpu_smds.fitted import FittedMap
 from gpu_smds.folds import Fold, Folds, resolve_folds, take
 from gpu_smds.maps import SiteMaps, fit_sites
@@ -19,7 +20,22 @@ from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status, undefined
 from gpu_smds.stress import metric_name
+from gpu_smds.sweep import sweep
 from gpu_smds.targets import Target, Targets
+
+# Up to so many columns of maps are multiplied in one pass over the raw states; with more it pays
+# to write the centred states for a matrix product.
+_FEW = 8
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One fold: its number, rows, and the sources' maps ``(lead, S, d, k)`` and status."""
+
+    number: int
+    fold: Fold
+    Wt: Tensor
+    status: Tensor
 
 
 def transfer_map(
@@ -66,8 +82,8 @@ def transfer_map(
     metrics = [metric_name(metric)]
     sites = Sites(X)
     labels = as_labels(y, sites.n)
-    lead, n_targets = sites.site_shape[:-1], sites.site_shape[-1:]
-    if not n_targets or fitted.site_shape[:-1] != lead or not fitted.site_shape:
+    lead = sites.site_shape[:-1]
+    if not sites.site_shape or fitted.site_shape[:-1] != lead or not fitted.site_shape:
         raise ValueError(
             f"the fitted map has sites {fitted.site_shape}, X has {sites.site_shape}: all site "
             "axes but the last must agree, and there must be at least one"
@@ -81,50 +97,49 @@ def transfer_map(
     plain = Folds(rows, np.arange(sites.n), partition=False)
     budget = resolve_budget(memory_budget, where)
     targets = _one_target(fitted, plain, labels, metrics, where, budget)
-    n_sources = fitted.site_shape[-1]
-    shape = (len(folds), *lead, n_sources, *n_targets)
-    scores = torch.full(shape, torch.nan, dtype=torch.float64, device=where)
-    status = torch.zeros(shape, dtype=torch.int8, device=where)
-
-    per_site = sites.n * (sites.d * (16 + 2 * sites.dtype.itemsize) + 24 * n_sources * 2)
-    per_site += 8 * n_sources * fitted.W.shape[-2] * sites.d
-    blocks = sites.blocks(sites_per_block(budget, per_site, where))
-    work = [Block(b.start, b.stop) for _ in rows for b in blocks]
-    turns = report(work, progress, len(sites) * len(rows), "transfer")
+    n_sources, n_targets = fitted.site_shape[-1], sites.site_shape[-1]
+    scores = torch.full((len(folds), len(sites), n_sources), torch.nan, dtype=torch.float64)
+    scores = scores.to(where)
+    status = torch.zeros(scores.shape, dtype=torch.int8, device=where)
+    columns = n_sources * fitted.W.shape[-2]
+    written = columns > _FEW
+    per_site = sites.bytes_per_site(written) + 8 * columns * (2 * sites.d + 3 * sites.n)
+    split = split_sites(len(sites), budget, per_site, where, 2 if written else 8)
+    meter = Meter(progress, len(sites) * len(folds), "transfer")
     for f, fold in enumerate(plain.folds):
         maps = _sources(fitted, labels, cv, fold, where, memory_budget)
-        Wt = maps.Wt.reshape(*lead, n_sources, *maps.Wt.shape[1:])
-        source_status = maps.status.reshape(*lead, n_sources)
-        for _ in blocks:
-            block = next(turns)
-            raw = sites.read(block, plain.order, where)
-            states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
-            test, constant = _test_rows(states, fold)
-            scale = _own_scale(states, fold, fitted.solver.standardize)
-            for index, stretch, part in sites.lead_runs(block):
-                W = torch.nan_to_num(Wt[index])  # undefined sources are masked by their status
-                if scale is None:
-                    Z = torch.einsum("bnd,sdk->sbnk", test[part], W)
-                else:
-                    # The maps are scaled and not the states, which are much larger.
-                    Z = torch.einsum(
-                        "bnd,sbdk->sbnk", test[part], W[:, None] / scale[part, :, None]
-                    )
-                values, state = targets.score(
-                    0,
-                    f,
-                    Z,
-                    {
-                        Status.CONSTANT: constant[part],
-                        Status.NON_FINITE: states.non_finite[part],
-                    },
-                )
-                state = torch.maximum(state, source_status[index][:, None])
-                where_to: Any = (f, *index, slice(None), stretch)
-                scores[where_to] = values[0].masked_fill(undefined(state), torch.nan)
-                status[where_to] = state
-    for _ in turns:  # lets the bar close
-        pass
+        # Undefined sources are masked by their status.
+        Wt = torch.nan_to_num(maps.Wt).unflatten(0, (-1, n_sources))
+        turn = _Turn(f, fold, Wt, maps.status.reshape(-1, n_sources))
+
+        def score_block(block: Block, states: CentredStates, turn: _Turn = turn) -> None:
+            if written:
+                states.materialise()
+            of_lead = torch.arange(block.start, block.stop, device=where) // n_targets
+            W = turn.Wt[of_lead]
+            scale = _own_scale(states, turn.fold, fitted.solver.standardize)
+            if scale is not None:
+                # The maps are scaled and not the states, which are much larger.
+                W = W / scale[:, None, :, None]
+            Z = states.project(W.movedim(1, 2).flatten(2), turn.fold.test)
+            Z = Z.unflatten(2, (n_sources, -1)).movedim(2, 1)
+            values, state = targets.score(
+                0,
+                turn.number,
+                Z,
+                {
+                    Status.CONSTANT: _constant(states, turn.fold)[:, None],
+                    Status.NON_FINITE: states.non_finite[:, None],
+                },
+            )
+            state = torch.maximum(state, turn.status[of_lead])
+            span = slice(block.start, block.stop)
+            scores[turn.number, span] = values[0].masked_fill(undefined(state), torch.nan)
+            status[turn.number, span] = state
+
+        sweep(sites, split, plain.order, where, score_block, meter)
+    axes = (len(folds), *lead, n_targets, n_sources)
+    scores, status = scores.reshape(axes).mT, status.reshape(axes).mT
     dims = ("fold", *(f"site{axis}" for axis in range(len(lead))), "source", "target")
     return ScoreMap(scores.cpu().numpy(), status.cpu().numpy(), dims)
 
@@ -148,19 +163,19 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
     source_status = torch.from_numpy(fitted.status.reshape(-1)).to(where)
     scores = torch.full((len(sites),), torch.nan, dtype=torch.float64, device=where)
     status = torch.zeros(len(sites), dtype=torch.int8, device=where)
-    per_site = sites.n * sites.d * (16 + 2 * sites.dtype.itemsize)
-    for block in sites.blocks(sites_per_block(budget, per_site, where)):
+    split = split_sites(len(sites), budget, sites.bytes_per_site(written=False), where, 8)
+
+    def score_block(block: Block, states: CentredStates) -> None:
         span = slice(block.start, block.stop)
-        raw = sites.read(block, folds.order, where)
-        states = CentredStates.of(raw, torch.finfo(sites.dtype).eps)
-        test, constant = _test_rows(states, folds.folds[0])
-        Z = test @ torch.nan_to_num(Wt[span] / scale[span, :, None])
-        values, state = targets.score(
-            0, 0, Z, {Status.CONSTANT: constant, Status.NON_FINITE: states.non_finite}
-        )
+        fold = folds.folds[0]
+        W = torch.nan_to_num(Wt[span] / scale[span, :, None])
+        causes = {Status.CONSTANT: _constant(states, fold), Status.NON_FINITE: states.non_finite}
+        values, state = targets.score(0, 0, states.project(W, fold.test), causes)
         state = torch.maximum(state, source_status[span])
         scores[span] = values[0].masked_fill(undefined(state), torch.nan)
         status[span] = state
+
+    sweep(sites, split, folds.order, where, score_block, Meter(False, len(sites), "scoring"))
     dims = ("fold", *(f"site{axis}" for axis in range(len(sites.site_shape))))
     return ScoreMap(
         scores.cpu().numpy().reshape(1, *sites.site_shape),
@@ -217,14 +232,15 @@ def _sources(
     return fit_sites(Sites(X), fold.train, embedding, fitted.solver, device, memory_budget)
 
 
-def _test_rows(states: CentredStates, fold: Fold) -> tuple[Tensor, Tensor]:
-    """Rows to score ``(b, n_test, d)`` and where they are constant ``(b,)``."""
-    test = states.x[:, fold.test]
-    return test, states.constant(fold.test, fold.n_test, states.row_energy(), test.mean(1))
+def _constant(states: CentredStates, fold: Fold) -> Tensor:
+    """Where the rows to score do not vary ``(b,)``."""
+    shift, variance = states.moments(fold.test)
+    return states.constant(fold.n_test * variance.sum(1), shift, fold.n_test)
 
 
 def _own_scale(states: CentredStates, fold: Fold, standardize: str | None) -> Tensor | None:
     """Standard deviations ``(b, d)`` by which targets are z-scored; None for states as they are."""
-    if standardize == "train":
-        return states.scale_of(fold.train, states.x[:, fold.train].mean(1))
-    return states.scale_of() if standardize == "all" else None
+    if standardize is None:
+        return None
+    shift, variance = states.moments(fold.train if standardize == "train" else None)
+    return states.scale(variance, shift)

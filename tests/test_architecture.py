@@ -12,7 +12,8 @@ STDLIB = sys.stdlib_module_names
 
 ALLOWED = {
     "gpu_smds": {
-        *("torch", "numpy", "scipy", "sklearn", "safetensors", "numba"),
+        *("torch", "numpy", "scipy", "sklearn", "safetensors", "numba", "threadpoolctl"),
+        "triton",  # only where it is installed
         *("pandas", "scikit_posthocs", "matplotlib"),  # in the functions that need them only
     },
     "extract": {"torch", "transformers", "safetensors", "numpy", "bitsandbytes"},

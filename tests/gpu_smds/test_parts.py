@@ -15,7 +15,7 @@ from gpu_smds.folds import resolve_folds
 from gpu_smds.ideal import Ideal
 from gpu_smds.manifolds import Manifold
 from gpu_smds.mds import classical_mds, embed_points
-from gpu_smds.solve import procrustes, ridge, ridge_svd, signs
+from gpu_smds.solve import procrustes, ridge_, ridge_svd, signs
 from gpu_smds.stress import score_projections
 
 
@@ -58,8 +58,8 @@ def test_ridge_forms_agree(rng, alpha, shape):
     X = torch.from_numpy(rng.normal(size=(3, *shape)))
     Y = torch.from_numpy(rng.normal(size=(shape[0], 2)))
     signed = signs(shape[0], X)
-    primal = ridge(X.mT @ X, X.mT @ Y, X.mT @ signed, alpha)
-    dual = ridge(X @ X.mT, Y, X @ X.mT @ signed, alpha)
+    primal = ridge_(X.mT @ X, X.mT @ Y, X.mT @ signed, alpha)
+    dual = ridge_(X @ X.mT, Y, X @ X.mT @ signed, alpha)
     by_primal, A = primal.solution, dual.solution
     both = [slice(0, 1), slice(1, 2)]
     assert not (primal.doubtful(X @ by_primal, both) | dual.doubtful(X @ X.mT @ A, both)).any()
@@ -71,11 +71,17 @@ def test_ridge_forms_agree(rng, alpha, shape):
             np.testing.assert_allclose(found.numpy(), expected, atol=1e-11)
 
 
-def test_solvers_leave_the_gram_as_it_was(rng):
-    X = torch.from_numpy(rng.normal(size=(2, 9, 5)))
-    C, before = X.mT @ X, X.mT @ X
-    ridge(C, X.mT @ X[:, :, :2], X.mT @ signs(9, X), 0.3)
-    torch.testing.assert_close(C, before, rtol=0, atol=0)
+def test_dual_ridge_finds_the_intercept_itself(rng):
+    """States that are not centred, against the same states centred first."""
+    X = torch.from_numpy(rng.normal(size=(2, 12, 40)) + rng.normal(size=(2, 1, 40)))
+    Y = torch.from_numpy(rng.normal(size=(12, 2)))
+    Y -= Y.mean(0)
+    signed = signs(12, X)
+    found = ridge_(X @ X.mT, Y, X @ X.mT @ signed, 0.7, intercept=True)
+    X = X - X.mean(1, keepdim=True)
+    for i in range(2):
+        expected = np.linalg.solve((X[i] @ X[i].mT).numpy() + 0.7 * np.eye(12), Y.numpy())
+        np.testing.assert_allclose(found.solution[i].numpy(), expected, atol=1e-11)
 
 
 @pytest.mark.parametrize("shape", [(30, 8), (12, 40)])

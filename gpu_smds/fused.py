@@ -1,0 +1,62 @@
+"""The pair term ΣDD̂ in one pass, without the distances in memory.
+
+On the CPU compiled by numba, on CUDA by Triton; where neither is installed, and as the oracle of
+both, :mod:`gpu_smds.stress` sums blocks of distances in plain torch.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Longer loops over components are not unrolled, which leaves nothing to gain.
+_MOST_COMPONENTS = 16
+
+
+def has_fused(device: torch.device) -> bool:
+    """Whether there is a compiled kernel for a device."""
+    return _installed({"cpu": "numba", "cuda": "triton"}.get(device.type, ""))
+
+
+@cache
+def _installed(package: str) -> bool:
+    return bool(package) and find_spec(package) is not None
+
+
+def fits_fused(Z: Tensor, points: Tensor | None) -> bool:
+    """Whether the kernel of the device takes projections ``(b, n, k)`` and points ``(p, n)``."""
+    widths = (Z.shape[2], 0 if points is None else len(points))
+    return max(widths) <= _MOST_COMPONENTS and has_fused(Z.device)
+
+
+def fused_cross(Z: Tensor, points: Tensor | None, D: Tensor | None) -> Tensor:
+    """Σ DD̂ over ordered pairs of each site ``(b,)``.
+
+    Parameters
+    ----------
+    Z
+        ``(b, n, k)`` float64 projections.
+    points
+        ``(p, n)`` float64 whose distances are D; None takes ``D``.
+    D
+        ``(n, n)`` float64 ideal distances, read only without points.
+    """
+    Zt = Z.mT.contiguous()
+    if Z.device.type == "cpu":
+        # numba takes a third of a second to import.
+        from gpu_smds._compiled import cross_distances, cross_points
+
+        cross = np.empty(len(Z))
+        if points is not None:
+            cross_points(Z.shape[2], len(points))(Zt.numpy(), points.numpy(), cross)
+        else:
+            assert D is not None
+            cross_distances(Z.shape[2])(Zt.numpy(), D.numpy(), cross)
+        return torch.from_numpy(2 * cross)
+    from gpu_smds._triton import cross_terms
+
+    return 2 * cross_terms(Zt, points, D)

@@ -1,0 +1,152 @@
+"""Centred states that are never written down: their products, in passes over the raw states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_smds.folds import Rows, is_all
+from gpu_smds.scratch import scratch
+from gpu_smds.states import CentredStates
+
+
+@dataclass(frozen=True)
+class _RawSite:
+    """Rows of one site where they lie: the place in ``flat`` at which each row starts."""
+
+    flat: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, site: Tensor, order: np.ndarray) -> _RawSite:
+        if site.dtype not in (torch.float32, torch.float64):
+            site = site.float()  # no compiler knows half precision; float32 holds it exactly
+        if site.stride(1) != 1:
+            site = site.contiguous()
+        n, d = site.shape
+        step = site.stride(0)
+        flat = torch.as_strided(site, ((n - 1) * step + d,), (1,)).numpy()
+        return cls(flat, order * step)
+
+
+class StreamedStates(CentredStates):
+    """Centred states on the CPU, read from where they lie in any dtype and with any strides.
+
+    Procrustes and the scoring of given maps need a few products with the states. Each is one pass
+    over the raw states, several times cheaper than to write the centred ones first. ``x`` is
+    written once somebody asks for it, and then used.
+
+    Parameters
+    ----------
+    raw
+        Per site ``(n, d)``, floating point. Never written to.
+    order
+        ``(n,)`` in which the rows are read.
+    """
+
+    def __init__(self, raw: Sequence[Tensor], order: np.ndarray) -> None:
+        from gpu_smds._compiled import moments
+
+        self.eps = torch.finfo(raw[0].dtype).eps
+        self._sites = [_RawSite.of(site, order) for site in raw]
+        self.n, d = raw[0].shape
+        sums, squares = torch.empty(2, len(raw), d, dtype=torch.float64)
+        # As seen from one of the rows: what Σx² − (Σx)²/n loses is then n roundings at most.
+        first = torch.stack([site[int(order[0])] for site in raw]).double()
+        for b, site in enumerate(self._sites):
+            moments(site.flat, site.starts, first[b].numpy(), sums[b].numpy(), squares[b].numpy())
+        from_first = sums / self.n
+        self._variance = squares / self.n - from_first.square()
+        self.mean = first + from_first
+        self.non_finite = ~squares.sum(1).isfinite()
+        self._zero(self.mean)
+        self._zero(self._variance)
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def _zero(self, values: Tensor) -> Tensor:
+        if bool(self.non_finite.any()):
+            values[self.non_finite] = 0
+        return values
+
+    @cached_property
+    def x(self) -> Tensor:  # type: ignore[override]
+        """Centred states ``(b, n, d)`` float64."""
+        from gpu_smds._compiled import centre_rows
+
+        x = scratch("states", (len(self), self.n, self.mean.shape[1]), self.mean)
+        energy = torch.empty(len(self), self.n, dtype=torch.float64)
+        for b, site in enumerate(self._sites):
+            mean = self.mean[b].numpy()
+            centre_rows(site.flat, site.starts, mean, x[b].numpy(), energy[b].numpy())
+        self.energy = self._zero(energy)
+        return self._zero(x)
+
+    @property
+    def _written(self) -> bool:
+        return "x" in self.__dict__
+
+    def materialise(self) -> None:
+        """Write the centred states."""
+        _ = self.x
+
+    def reduce(self, weights: Tensor) -> Tensor:
+        """As :meth:`CentredStates.reduce`; the rows' energy is found on the way."""
+        if self._written:
+            return super().reduce(weights)
+        from gpu_smds._compiled import reduce_rows
+
+        reduced = torch.empty(len(self), weights.shape[1], self.mean.shape[1], dtype=torch.float64)
+        energy = torch.empty(len(self), self.n, dtype=torch.float64)
+        by_row = weights.contiguous().numpy()
+        for b, site in enumerate(self._sites):
+            mean = self.mean[b].numpy()
+            reduce_rows(site.flat, site.starts, mean, by_row, reduced[b].numpy(), energy[b].numpy())
+        self.energy = self._zero(energy)
+        return self._zero(reduced).mT
+
+    def project(self, Wt: Tensor, rows: Rows) -> Tensor:
+        """As :meth:`CentredStates.project`."""
+        if self._written:
+            return super().project(Wt, rows)
+        from gpu_smds._compiled import project_rows
+
+        W = Wt.mT.contiguous()
+        starts = [_some(site.starts, rows) for site in self._sites]
+        Z = torch.empty(len(self), len(starts[0]), W.shape[1], dtype=torch.float64)
+        for b, site in enumerate(self._sites):
+            project_rows(site.flat, starts[b], self.mean[b].numpy(), W[b].numpy(), Z[b].numpy())
+        return self._zero(Z)
+
+    def moments(self, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+        """As :meth:`CentredStates.moments`."""
+        if rows is None or is_all(rows, self.n):
+            return torch.zeros_like(self.mean), self._variance
+        if self._written:
+            return super().moments(rows)
+        from gpu_smds._compiled import moments
+
+        sums, squares = torch.empty(2, *self.mean.shape, dtype=torch.float64)
+        first = torch.empty_like(self.mean)
+        for b, site in enumerate(self._sites):
+            starts = _some(site.starts, rows)
+            d = first.shape[1]
+            if not len(starts):  # a fold without rows, which its status names
+                return torch.zeros_like(first), torch.zeros_like(first)
+            first[b] = torch.from_numpy(site.flat[starts[0] : starts[0] + d])
+            centre = first[b].numpy()
+            moments(site.flat, starts, centre, sums[b].numpy(), squares[b].numpy())
+        count = len(starts)
+        from_first = sums / count
+        variance = squares / count - from_first.square()
+        return self._zero(first + from_first - self.mean), self._zero(variance)
+
+
+def _some(starts: np.ndarray, rows: Rows) -> np.ndarray:
+    return np.ascontiguousarray(starts[rows.numpy() if isinstance(rows, Tensor) else rows])

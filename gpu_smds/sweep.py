@@ -1,0 +1,134 @@
+"""One sweep over all sites, block by block, each block read once and worked on by one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from gpu_smds._progress import Meter
+from gpu_smds.budget import Split
+from gpu_smds.fused import has_fused
+from gpu_smds.scratch import drop_scratch, keep_scratch
+from gpu_smds.sites import Block, Sites
+from gpu_smds.states import CentredStates
+from gpu_smds.streamed import StreamedStates
+
+Visit = Callable[[Block, CentredStates], None]
+
+
+def sweep(
+    sites: Sites, split: Split, order: np.ndarray, device: torch.device, visit: Visit, meter: Meter
+) -> None:
+    """Call ``visit(block, states)`` for every block of sites.
+
+    On the CPU blocks are visited by several threads, each with its share of the cores: what a
+    visit does between its matrix products then runs in parallel as well. On a GPU, and where the
+    budget allows one block only, the next one is read while the present one is worked on.
+
+    Parameters
+    ----------
+    sites
+        What to read.
+    split
+        Sites of a block, and blocks at a time.
+    order
+        ``(n,)`` order of the rows.
+    device
+        Where to compute.
+    visit
+        Must write to places of its block only.
+    meter
+        Told of every finished block.
+    """
+    blocks = sites.blocks(split.size)
+    if not blocks:
+        return
+
+    with _shared_cores(split.workers, device) as begin:
+        if split.workers == 1:
+            begin()
+            try:
+                for block, raw in _ahead(blocks, lambda block: sites.raw(block, device)):
+                    visit(block, _centred(raw, order, device))
+                    meter.add(len(block))
+            finally:
+                drop_scratch()
+            return
+
+        def work(block: Block) -> int:
+            visit(block, _centred(sites.raw(block, device), order, device))
+            return len(block)
+
+        with ThreadPoolExecutor(split.workers, "gpu_smds", begin) as pool:
+            pending = [pool.submit(work, block) for block in blocks]
+            try:
+                for done in as_completed(pending):
+                    meter.add(done.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _centred(raw: Sequence[Tensor], order: np.ndarray, device: torch.device) -> CentredStates:
+    """States of a block in the form that suits the device."""
+    if device.type == "cpu" and has_fused(device):
+        return StreamedStates(raw, order)
+    n, d = raw[0].shape
+    x = torch.empty(len(raw), n, d, dtype=torch.float64, device=device)
+    in_order = bool((order[1:] > order[:-1]).all())
+    rows = None if in_order else torch.from_numpy(order).to(device)
+    for target, site in zip(x, raw, strict=True):
+        target.copy_(site if rows is None else site.index_select(0, rows))
+    return CentredStates(x, torch.finfo(raw[0].dtype).eps)
+
+
+def _ahead(
+    blocks: Sequence[Block], read: Callable[[Block], list[Tensor]]
+) -> Iterator[tuple[Block, list[Tensor]]]:
+    """Blocks with their raw states, each read by another thread one block ahead."""
+    if len(blocks) == 1:
+        yield blocks[0], read(blocks[0])
+        return
+    with ThreadPoolExecutor(1, "gpu_smds") as reader:
+        following = reader.submit(read, blocks[0])
+        for i, block in enumerate(blocks):
+            raw = following.result()
+            if i + 1 < len(blocks):
+                following = reader.submit(read, blocks[i + 1])
+            yield block, raw
+
+
+@contextmanager
+def _shared_cores(workers: int, device: torch.device) -> Iterator[Callable[[], None]]:
+    """Split the CPU's cores among workers; yields what each of them has to call first."""
+    cores = torch.get_num_threads()
+    each = max(1, cores // workers)
+    if device.type != "cpu":
+        yield lambda: None
+        return
+    try:
+        # numpy and scipy have one number of threads for all, torch one for each thread
+        # and a default for threads to come, which is put back.
+        with _pools().limit(limits=1, user_api="blas"):
+
+            def begin() -> None:
+                torch.set_num_threads(each)
+                keep_scratch()
+
+            yield begin
+    finally:
+        torch.set_num_threads(cores)
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    import scipy.linalg.lapack  # noqa: F401  it has threads of its own, which must be known
+
+    return ThreadpoolController()

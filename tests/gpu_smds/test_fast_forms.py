@@ -1,0 +1,208 @@
+"""The fast forms, each against the plain one that it replaces."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tolerances
+import torch
+
+from gpu_smds import fit_map, fused, score_map, streamed, transfer_map
+from gpu_smds.blas import cholesky_, gram, multiply, scatter
+from gpu_smds.folds import runs
+from gpu_smds.ideal import Ideal
+from gpu_smds.manifolds import resolve_manifold
+from gpu_smds.scratch import drop_scratch, keep_scratch, scratch
+from gpu_smds.states import CentredStates
+from gpu_smds.stress import Projections
+
+CPU = torch.device("cpu")
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+
+
+@pytest.fixture(params=["one core", "all cores"])
+def cores(request):
+    """Both libraries that matrix products come from."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if request.param == "one core" else max(2, before))
+    yield
+    torch.set_num_threads(before)
+
+
+def _plain(monkeypatch):
+    monkeypatch.setattr(fused, "has_fused", lambda device: False)
+    for module in ("sweep", "ideal"):
+        monkeypatch.setattr(f"gpu_smds.{module}.has_fused", lambda device: False)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 130, 70), (3, 64, 301)])
+def test_symmetric_products(rng, cores, shape):
+    x = torch.from_numpy(rng.normal(size=shape))
+    torch.testing.assert_close(gram(x), x @ x.mT, **EXACT)
+    torch.testing.assert_close(scatter(x), x.mT @ x, **EXACT)
+    torch.testing.assert_close(scatter(x[:, 1:4]), x[:, 1:4].mT @ x[:, 1:4], **EXACT)
+    torch.testing.assert_close(multiply(x, x.mT), x @ x.mT, **EXACT)
+
+
+def test_cholesky_and_where_there_is_none(rng, cores):
+    x = torch.from_numpy(rng.normal(size=(3, 40, 60)))
+    C = x @ x.mT
+    C[1, 7, 7] = -1.0
+    expected = torch.linalg.cholesky(C[[0, 2]])
+    factors, failed = cholesky_(C.clone())
+    assert failed.tolist() == [False, True, False]
+    torch.testing.assert_close(factors[[0, 2]].tril(), expected, **EXACT)
+
+
+def test_scratch_is_reused_while_it_is_kept():
+    like = torch.zeros(1, dtype=torch.float64)
+    assert scratch("a", (3, 4), like).data_ptr() != scratch("b", (3, 4), like).data_ptr()
+    keep_scratch()
+    first = scratch("a", (3, 4), like)
+    assert scratch("a", (2, 2), like).data_ptr() == first.data_ptr()
+    assert scratch("b", (2, 2), like).data_ptr() != first.data_ptr()
+    assert scratch("a", (2, 2), like.float()).dtype == torch.float32
+    elsewhere = []
+    thread = threading.Thread(target=lambda: elsewhere.append(scratch("a", (3, 4), like)))
+    thread.start()
+    thread.join()
+    assert elsewhere[0].data_ptr() != first.data_ptr()
+    drop_scratch()
+    assert scratch("a", (3, 4), like).data_ptr() != first.data_ptr()
+
+
+def test_runs_of_rows():
+    assert runs(slice(2, 5)) == [slice(2, 5)]
+    assert runs(torch.tensor([0, 1, 5, 6, 7, 3])) == [slice(0, 2), slice(5, 8), slice(3, 4)]
+    assert runs(torch.tensor([], dtype=torch.int64)) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["rows", "strided sites", "strided features"])
+def test_streamed_states_are_the_centred_ones(rng, dtype, layout):
+    n, d = 41, 13
+    X = torch.from_numpy(rng.normal(size=(n, 3, d)) + 5).to(dtype)
+    X[0, :, 4] = 300  # an outlier in the row that sums are taken from
+    X[:, 1, 2] = 7  # a feature that does not vary
+    if layout == "rows":
+        raw = [X[:, i].contiguous() for i in range(3)]
+    elif layout == "strided sites":
+        raw = list(X.unbind(1))
+    else:
+        raw = [X[:, i].mT.contiguous().mT for i in range(3)]
+    raw[2] = raw[2].clone()
+    raw[2][3, 5] = float("nan")
+    order = rng.permutation(n)
+    before = [site.clone() for site in raw]
+    plain = CentredStates(torch.stack([s[order] for s in raw]).double(), torch.finfo(dtype).eps)
+    states = streamed.StreamedStates(raw, order)
+    assert states.non_finite.tolist() == plain.non_finite.tolist() == [False, False, True]
+    assert states.eps == plain.eps
+    Wt = torch.from_numpy(rng.normal(size=(3, d, 3)))
+    weights = torch.from_numpy(rng.normal(size=(n, 4)))
+    weights[: n // 2, 1] = 0
+    rows = torch.tensor([3, 9, 4, 5, 6, 40])
+    for written in (False, True):
+        if written:
+            states.materialise()
+            torch.testing.assert_close(states.x, plain.x, **EXACT)
+        torch.testing.assert_close(states.mean, plain.mean, **EXACT)
+        torch.testing.assert_close(states.reduce(weights), plain.reduce(weights), **EXACT)
+        torch.testing.assert_close(states.energy, plain.energy, rtol=1e-12, atol=1e-9)
+        for part in (slice(0, n), slice(5, 17), rows):
+            torch.testing.assert_close(states.project(Wt, part), plain.project(Wt, part), **EXACT)
+            for found, expected in zip(states.moments(part), plain.moments(part), strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    assert states.moments()[1][1, 2] == 0
+    for site, kept in zip(raw, before, strict=True):
+        torch.testing.assert_close(site, kept, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("manifold", ["circular", "spherical", "cluster", "euclidean", "torus"])
+def test_fused_pair_term(rng, monkeypatch, manifold):
+    y = rng.random((60, 2)) if manifold in ("spherical", "torus") else rng.random(60)
+    y = np.floor(4 * y) if manifold == "cluster" else y
+    shape = resolve_manifold(manifold)
+    Z = torch.from_numpy(rng.normal(size=(4, 60, 3)))
+    ideal = Ideal(shape, y, CPU, 1 << 30, whole=False)
+    cross, squares = Projections(Z, ideal).sums
+    assert (ideal.points is None) == (manifold in ("cluster", "torus"))
+    _plain(monkeypatch)
+    monkeypatch.setattr("gpu_smds.stress.fits_fused", lambda Z, points: False)
+    for keep in (0, 1 << 30):
+        plain = Projections(Z, Ideal(shape, y, CPU, keep, whole=False)).sums
+        torch.testing.assert_close(cross, plain[0], **EXACT)
+        torch.testing.assert_close(squares, plain[1], **EXACT)
+
+
+def test_without_a_compiler_the_maps_are_the_same(rng, monkeypatch):
+    y = rng.random(50)
+    X = rng.normal(size=(50, 2, 3, 20)).astype(np.float32)
+    X[4, 1, 1, 3] = np.inf
+
+    def everything():
+        fitted = fit_map(X[:, :, 1:2], y, standardize="all")
+        return [
+            score_map(X, y, standardize=standardize, orthonormal=orthonormal)
+            for standardize in (None, "train", "all")
+            for orthonormal in (False, True)
+        ] + [transfer_map(fitted, X, y), transfer_map(fitted, X, y, cv=3)]
+
+    compiled = everything()
+    _plain(monkeypatch)
+    monkeypatch.setattr("gpu_smds.stress.fits_fused", lambda Z, points: False)
+    for fast, plain in zip(compiled, everything(), strict=True):
+        np.testing.assert_array_equal(fast.status, plain.status)
+        np.testing.assert_allclose(fast.scores, plain.scores, atol=tolerances.SCORE, rtol=0)
+
+
+def test_blas_threads_are_put_back(rng):
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]
+
+    X, y = rng.normal(size=(40, 6, 8)), rng.random(40)
+    score_map(X, y)  # loads what it needs
+    before, torchs = threads(), torch.get_num_threads()
+    score_map(X, y)
+    with pytest.raises(ZeroDivisionError):
+        score_map(X, y, progress=lambda done, total: 1 // 0)
+    assert threads() == before
+    assert torch.get_num_threads() == torchs
+
+
+_INTERPRETED = """
+import torch
+from gpu_smds._triton import cross_terms
+from gpu_smds.fused import fused_cross
+generator = torch.Generator().manual_seed(0)
+for b, n, k, p in ((1, 1, 2, 2), (3, 33, 2, 2), (2, 100, 3, 2), (2, 64, 1, 1), (1, 70, 2, 3)):
+    Z = torch.randn(b, n, k, generator=generator, dtype=torch.float64)
+    points = torch.randn(p, n, generator=generator, dtype=torch.float64)
+    D = torch.cdist(points.mT, points.mT, compute_mode="donot_use_mm_for_euclid_dist")
+    expected = (torch.cdist(Z, Z, compute_mode="donot_use_mm_for_euclid_dist") * D).sum((1, 2)) / 2
+    Zt = Z.mT.contiguous()
+    for found in (cross_terms(Zt, points, None), cross_terms(Zt, None, D)):
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+print("all equal")
+"""
+
+
+def test_triton_kernel_in_the_interpreter():
+    """The kernel that CUDA runs, in Triton's interpreter, which is chosen before its import."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton is not installed: it comes with torch for CUDA on Linux")
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERPRETED],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all equal" in done.stdout
