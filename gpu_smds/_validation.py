@@ -56,13 +56,15 @@ def as_list(value: Any, name: str) -> tuple[list[Any], bool]:
     return [value], False
 
 
-def check_dtype(dtype: Any) -> None:
-    """Arithmetic is float64; float32 loses the ridge on states with massive features."""
-    if dtype not in (None, torch.float64):
+def as_dtype(dtype: Any) -> torch.dtype:
+    """Dtype of the large matrices of a ridge fit; None is float64."""
+    if dtype not in (None, torch.float64, torch.float32):
         raise ValueError(
-            f"dtype must be None or torch.float64, got {dtype}: lower precision does not hold a "
-            "ridge fit on real hidden states"
+            f"dtype must be None, torch.float64 or torch.float32, got {dtype}: lower precision "
+            "does not hold a ridge fit on real hidden states"
         )
+    chosen: torch.dtype = dtype or torch.float64
+    return chosen
 
 
 def check_choice(value: Any, choices: Sequence[Any], name: str) -> None:

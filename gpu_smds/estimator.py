@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
 from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds._validation import as_alphas, as_labels, check_dtype, resolve_device
+from gpu_smds._validation import as_alphas, as_dtype, as_labels, resolve_device
 from gpu_smds.fitting import Solver
 from gpu_smds.ideal import Ideal
 from gpu_smds.manifolds import Embedding, Manifold, flat_column, resolve_manifold
@@ -58,7 +58,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     device
         None is where X is; numpy arrays are on the CPU.
     dtype
-        None or torch.float64.
+        None, torch.float64 or torch.float32, as in :func:`gpu_smds.score_map`.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             States with NaN or inf, constant states or labels, lengths that differ, or arguments
             outside their range.
         """
-        check_dtype(self.dtype)
+        precision = as_dtype(self.dtype)
         alphas, _ = as_alphas(self.alpha)
         model = self._resolve_parametrization()
         X, labels = self._training_data(X, y, model)
@@ -113,7 +113,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         sites = Sites(X)
         device = resolve_device(self.device, sites.device)
         embedding = embedding_of(fitted, device)
-        solver = Solver(alphas, bool(self.orthonormal), None)
+        solver = Solver(alphas, bool(self.orthonormal), None, precision)
         maps = fit_sites(sites, slice(0, sites.n), embedding, solver, device, None)
         status = Status(int(maps.status[0]))
         if not status.is_defined:

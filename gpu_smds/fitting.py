@@ -18,6 +18,7 @@ from gpu_smds.blas import gram, multiply, scatter
 from gpu_smds.folds import Fold, Folds, Rows, is_all, runs
 from gpu_smds.incomplete import solve_incomplete
 from gpu_smds.manifolds import Embedding
+from gpu_smds.refine import refine
 from gpu_smds.scratch import scratch
 from gpu_smds.sites import Sites
 from gpu_smds.solve import procrustes, ridge_, ridge_svd, signs
@@ -42,11 +43,14 @@ class Solver:
         Procrustes instead of ridge.
     standardize
         None, "train" (z-score fitted on the training rows) or "all" (on all rows).
+    dtype
+        Of the ridge's large matrices. With float32 its solutions are refined in float64.
     """
 
     alphas: tuple[float, ...]
     orthonormal: bool
     standardize: str | None
+    dtype: torch.dtype = torch.float64
 
     @property
     def needs_gram(self) -> bool:
@@ -249,6 +253,8 @@ def fit_rows(
         Wt, undetermined = procrustes(x.mT @ Y)
     elif alpha == 0:
         Wt = ridge_svd(x, Y, 0.0)
+    elif solver.dtype == torch.float32:
+        Wt = _refined(x, Y, alpha, primal(*x.shape[1:]))
     else:
         Wt = _ridge(x, Y, alpha)
     return RowsFit(Wt, states.mean + shift, scale, undetermined, unconverged, constant)
@@ -270,6 +276,36 @@ def _ridge(x: Tensor, Y: Tensor, alpha: float) -> Tensor:
     return Wt
 
 
+def _refined(
+    x: Tensor, Y: Tensor, alpha: float, in_features: bool, system: Tensor | None = None
+) -> Tensor:
+    """As :func:`_ridge`, from a float32 system and float64 products with the centred states.
+
+    ``system`` may be that of states which differ by a constant, and is lost. Sites that float32
+    does not solve are left to float64.
+    """
+    if in_features:
+        Wt, unsolved = refine(
+            scatter(x.float()) if system is None else system,
+            lambda V: multiply(x.mT, multiply(x, V)) + alpha * V,
+            multiply(x.mT, Y),
+            alpha,
+            intercept=False,
+        )
+    else:
+        A, unsolved = refine(
+            gram(x.float()) if system is None else system,
+            lambda V: multiply(x, multiply(x.mT, V)) + alpha * V,
+            Y,
+            alpha,
+            intercept=True,
+        )
+        Wt = multiply(x.mT, A)
+    if bool(unsolved.any()):
+        Wt[unsolved] = _ridge(x[unsolved], Y, alpha)
+    return Wt
+
+
 def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> list[Tensor] | None:
     """What all folds share: per test part the scatter, or the Gram matrix of all rows.
 
@@ -278,7 +314,8 @@ def _shared_gram(x: Tensor, folds: Folds, solver: Solver) -> list[Tensor] | None
     """
     if not solver.needs_gram:
         return None
-    if primal(min(fold.n_train for fold in folds.folds), x.shape[2]):
+    x = x.to(solver.dtype)
+    if _in_features(folds, x.shape[2]):
         if not folds.partition:
             return None
         return [scatter(x[:, f.test], f"part {i}") for i, f in enumerate(folds.folds)]
@@ -325,7 +362,6 @@ def _fit_fold(
     ``M`` is XᵀY ``(b, d, K)`` and ``probe`` ``(b, d)`` a combination of the test rows.
     """
     rows, solver, columns = fold.rows, plan.solver, plan.targets.columns
-    d = M.shape[-2]
     Y = plan.targets.stacked[f]
     if fold.scale is not None:
         M, probe = M / fold.scale[..., None], probe / fold.scale
@@ -339,27 +375,19 @@ def _fit_fold(
         return
 
     determined = torch.zeros(len(columns), len(M), dtype=torch.bool, device=M.device)
-    C = K = T = K_test = None
-    if solver.needs_gram and primal(min(g.n_train for g in plan.folds.folds), d):
-        if shared is None:
-            C = scatter(fold.train())
+    in_features = _in_features(plan.folds, M.shape[-2])
+    refined = solver.dtype == torch.float32
+    T = fold.train() if solver.needs_gram and (refined or shared is None) else None
+    system = _system(fold, f, T, shared, in_features, solver) if solver.needs_gram else None
+    K_test = None
+    if system is not None and not in_features and not refined:
+        if T is not None:
+            probe = (T @ probe[..., None])[..., 0]
         else:
-            C = _train_scatter(shared, f, fold.shift, rows.n_train)
-            if fold.scale is not None:
-                C /= fold.scale[:, :, None]
-                C /= fold.scale[:, None, :]
-    elif solver.needs_gram and shared is None:
-        T = fold.train()
-        K, probe = gram(T), (T @ probe[..., None])[..., 0]
-    elif solver.needs_gram:
-        assert shared is not None
-        # The dual system: the training rows' Gram matrix and its products with the test rows.
-        # Neither is centred by the training rows: the solution is, which comes to the same.
-        K = _sub_block(shared[0], rows.train, rows.train)
-        K_test = _sub_block(shared[0], rows.test, rows.train)
-        probe = multiply(K_test.mT, signs(rows.n_test, M)[:, None])[..., 0]
+            assert shared is not None
+            K_test = _sub_block(shared[0], rows.test, rows.train)
+            probe = multiply(K_test.mT, signs(rows.n_test, M)[:, None])[..., 0]
 
-    system = C if C is not None else K
     last = max((i for i, alpha in enumerate(solver.alphas) if alpha), default=0)
     for i, alpha in enumerate(solver.alphas):
         if alpha == 0:
@@ -367,7 +395,12 @@ def _fit_fold(
             continue
         assert system is not None
         own = system if i == last else system.clone()
-        if C is not None:
+        if refined:
+            assert T is not None
+            Wt = _refined(T, Y, alpha, in_features, own)
+            yield fold.project(Wt), determined
+            continue
+        if in_features:
             fit = ridge_(own, M, probe, alpha)
             Z = fold.project(fit.solution)
         else:
@@ -386,6 +419,37 @@ def _fit_fold(
         yield Z, determined
 
 
+def _in_features(folds: Folds, d: int) -> bool:
+    """Whether all folds solve the features × features system: they share its parts."""
+    return primal(min(fold.n_train for fold in folds.folds), d)
+
+
+def _system(
+    fold: _FoldStates,
+    f: int,
+    T: Tensor | None,
+    shared: list[Tensor] | None,
+    in_features: bool,
+    solver: Solver,
+) -> Tensor:
+    """Scatter or Gram matrix of the training rows, T where nothing is shared.
+
+    A Gram matrix from the shared one is not centred by the training rows: the solution is, which
+    comes to the same.
+    """
+    if shared is None:
+        assert T is not None
+        own = T.to(solver.dtype)
+        return scatter(own) if in_features else gram(own)
+    if not in_features:
+        return _sub_block(shared[0], fold.rows.train, fold.rows.train)
+    C = _train_scatter(shared, f, fold.shift, fold.rows.n_train)
+    if fold.scale is not None:
+        C /= fold.scale[:, :, None]
+        C /= fold.scale[:, None, :]
+    return C
+
+
 def _train_scatter(parts: list[Tensor], f: int, shift: Tensor, n_train: int) -> Tensor:
     """Scatter ``(b, d, d)`` of the centred training rows from the test parts' ``(b, d, d)``.
 
@@ -393,6 +457,7 @@ def _train_scatter(parts: list[Tensor], f: int, shift: Tensor, n_train: int) -> 
     lose digits whenever the outlier is the part held out.
     """
     others = [g for g in range(len(parts)) if g != f]
+    shift = shift.to(parts[0].dtype)
     C = scratch("gram", parts[0].shape, parts[0])
     torch.addcmul(parts[others[0]], shift[:, :, None], shift[:, None, :], value=-n_train, out=C)
     for g in others[1:]:

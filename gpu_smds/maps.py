@@ -12,10 +12,10 @@ from torch import Tensor
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import (
     as_alphas,
+    as_dtype,
     as_labels,
     as_list,
     check_choice,
-    check_dtype,
     resolve_device,
 )
 from gpu_smds.budget import resolve_budget, split_sites
@@ -83,7 +83,10 @@ def score_map(
     device
         Where to compute; None is where X is (the CPU for numpy and lazy stores).
     dtype
-        None or torch.float64: all arithmetic is float64.
+        None or torch.float64: all arithmetic is float64. torch.float32, for GPUs whose float64
+        is slow: the ridge's large matrix products and factors are float32, and its solution is
+        refined on the float64 states until it is as good. Sites where that does not converge are
+        fitted in float64. Without effect on orthonormal maps and alpha = 0.
     memory_budget
         Bytes to allocate beyond the input; None takes a share of what is free.
     progress
@@ -102,7 +105,7 @@ def score_map(
         Arguments that do not fit each other, with what to pass instead. A site that cannot be
         scored is no error: its score is NaN and its status says why.
     """
-    check_dtype(dtype)
+    precision = as_dtype(dtype)
     check_choice(standardize, STANDARDIZE, "standardize")
     sites = Sites(X)
     labels = as_labels(y, sites.n)
@@ -121,7 +124,7 @@ def score_map(
     scores, status = score_targets(
         sites,
         folds,
-        Solver(alphas, bool(orthonormal), standardize),
+        Solver(alphas, bool(orthonormal), standardize, precision),
         targets,
         metrics,
         where,
@@ -170,7 +173,7 @@ def fit_map(
     FittedMap
         ``W`` of shape ``(*sites, k, d)`` with the mean and scale it applies to.
     """
-    check_dtype(dtype)
+    precision = as_dtype(dtype)
     check_choice(standardize, STANDARDIZE, "standardize")
     alphas, is_list = as_alphas(alpha)
     if is_list or isinstance(manifold, list | tuple):
@@ -178,7 +181,7 @@ def fit_map(
     sites = Sites(X)
     labels = as_labels(y, sites.n)
     shape = resolve_manifold(manifold, n_components)
-    solver = Solver(alphas, bool(orthonormal), standardize)
+    solver = Solver(alphas, bool(orthonormal), standardize, precision)
     where = resolve_device(device, sites.device)
     embedding = shape.embed(labels, where)
     if embedding.degenerate:

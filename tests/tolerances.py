@@ -9,6 +9,9 @@ SCORE_MASSIVE = 1e-8
 # The same numbers in other blocks, or in memory of another alignment, which BLAS treats
 # differently: only the order of sums changes.
 CHUNK = 1e-9
+# float32 systems refined in float64 until the projections are off by 1e-9 or so; a score on a
+# device other than the CPU.
+REFINED = 1e-6
 # One float32 forward pass against another with other padding.
 STATES_FLOAT32 = 1e-5
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import smds
 import tolerances
+import torch
 from typer.testing import CliRunner
 
 from benchmarks import smds_study
+from experiments import protocol
 from experiments.cli import app
 from extract import HiddenStates
 from gpu_smds import CircularShape, ScoreMap, fit_map, score_map
@@ -172,3 +174,15 @@ def test_parity_on_real_states(states, labels, solver, n, site):
     np.testing.assert_allclose(
         (U @ Vt).T @ ours.W.numpy(), theirs.W_, rtol=0, atol=relative * np.abs(theirs.W_).max()
     )
+
+
+@pytest.mark.parametrize("rows", [1000, 400])  # features × features, then samples × samples
+def test_float32_is_as_good_as_float64(states, labels, rows):
+    """All positions of all layers, the massive first token included."""
+    tensors = [tensor[:rows] for tensor in states.tensors]
+    some, y = HiddenStates(tensors, states.layers), labels[:rows]
+    exactly = score_map(some, y, cv=protocol.folds())
+    refined = score_map(some, y, cv=protocol.folds(), dtype=torch.float32)
+    np.testing.assert_array_equal(refined.status, exactly.status)
+    np.testing.assert_allclose(refined.scores, exactly.scores, rtol=0, atol=tolerances.REFINED)
+    assert (refined.scores != exactly.scores).any()

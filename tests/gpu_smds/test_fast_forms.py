@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 
+import cases
 import numpy as np
 import pytest
 import tolerances
 import torch
 
-from gpu_smds import fit_map, fused, score_map, streamed, transfer_map
+from gpu_smds import fit_map, fused, refine, score_map, streamed, transfer_map
 from gpu_smds.blas import cholesky_, gram, multiply, scatter
 from gpu_smds.folds import runs
 from gpu_smds.ideal import Ideal
@@ -158,6 +159,53 @@ def test_without_a_compiler_the_maps_are_the_same(rng, monkeypatch):
     for fast, plain in zip(compiled, everything(), strict=True):
         np.testing.assert_array_equal(fast.status, plain.status)
         np.testing.assert_allclose(fast.scores, plain.scores, atol=tolerances.SCORE, rtol=0)
+
+
+@pytest.mark.parametrize("standardize", [None, "train", "all"])
+@pytest.mark.parametrize("n, d", [(90, 30), (60, 200), (50, 34)])  # the last between its folds
+def test_float32_is_refined(rng, standardize, n, d):
+    y = cases.labels(rng, n)
+    X = cases.states(rng, y, (3,), d, outlier=1e4)
+    cv = [(np.arange(30), np.arange(30, n)), (np.arange(15, n), np.arange(15))]
+    for folds in (3, cv):
+        arguments = {"alpha": [1.0, 0.1, 0.0], "cv": folds, "standardize": standardize}
+        exactly = score_map(X, y, **arguments)
+        refined = score_map(X, y, dtype=torch.float32, **arguments)
+        np.testing.assert_array_equal(refined.status, exactly.status)
+        np.testing.assert_allclose(refined.scores, exactly.scores, rtol=0, atol=tolerances.REFINED)
+    exactly = fit_map(X, y, standardize=standardize).W
+    refined = fit_map(X, y, standardize=standardize, dtype=torch.float32).W
+    torch.testing.assert_close(refined, exactly, rtol=1e-6, atol=1e-6 * float(exactly.abs().max()))
+    assert (refined != exactly).any()
+
+
+def _system(rng, largest):
+    """A system of known condition, its float32 rounding, and a right-hand side."""
+    basis = torch.from_numpy(np.linalg.qr(rng.normal(size=(40, 40)))[0])
+    A = (basis * torch.logspace(0, np.log10(largest), 40, dtype=torch.float64)) @ basis.mT
+    return A[None], A[None].float(), torch.from_numpy(rng.normal(size=(40, 2)))
+
+
+def test_what_float32_does_not_solve_is_said(rng, monkeypatch):
+    A, rounded, B = _system(rng, 1e5)
+    solved = refine.refine(rounded.clone(), lambda V: A @ V + V, B, 1.0, intercept=False)
+    assert not solved[1].any()
+    torch.testing.assert_close(
+        solved[0][0], torch.linalg.solve(A[0] + torch.eye(40), B), rtol=1e-6, atol=1e-8
+    )
+    no_factor = rounded.clone()
+    no_factor[0, 3, 3] = -1.0
+    assert refine.refine(no_factor, lambda V: A @ V + V, B, 1.0, intercept=False)[1].all()
+    monkeypatch.setattr(refine, "_MOST_STEPS", 1)
+    assert refine.refine(rounded.clone(), lambda V: A @ V + V, B, 1.0, intercept=False)[1].all()
+
+
+def test_what_float32_does_not_solve_is_left_to_float64(rng, monkeypatch):
+    y = cases.labels(rng, 60)
+    X = cases.states(rng, y, (3,), 20)
+    monkeypatch.setattr(refine, "_MOST_STEPS", 0)
+    fallen_back = score_map(X, y, dtype=torch.float32)
+    np.testing.assert_allclose(fallen_back.scores, score_map(X, y).scores, atol=tolerances.SCORE)
 
 
 def test_blas_threads_are_put_back(rng):

@@ -311,7 +311,7 @@ def test_perfect_fit_is_one_to_the_last_digits():
             "unknown metric 'accuracy': choose one of scale_normalized_stress",
         ),
         ({"standardize": "yes"}, "standardize must be one of"),
-        ({"dtype": torch.float32}, "dtype must be None or torch.float64"),
+        ({"dtype": torch.float16}, "dtype must be None, torch.float64 or torch.float32"),
         ({"cv": 11}, "number of splits"),
         ({"cv": [([0, 1], [10, 11])]}, "outside 0..9"),
         ({"cv": []}, "no folds"),
@@ -349,15 +349,15 @@ def test_cuda_equals_cpu(rng, solver):
     X, y, _ = _degenerate(rng, d)
     cpu, cuda = score_map(X, y, **arguments), score_map(X, y, device="cuda", **arguments)
     np.testing.assert_array_equal(cpu.status, cuda.status)
-    np.testing.assert_allclose(cpu.scores, cuda.scores, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(cpu.scores, cuda.scores, rtol=0, atol=tolerances.REFINED)
     fitted = fit_map(torch.from_numpy(X).cuda(), y)
     assert fitted.W.is_cuda
     np.testing.assert_allclose(
-        similarity_map(fitted), similarity_map(fit_map(X, y)), rtol=0, atol=1e-6
+        similarity_map(fitted), similarity_map(fit_map(X, y)), rtol=0, atol=tolerances.REFINED
     )
     np.testing.assert_allclose(
         transfer_map(fitted, X, y).scores,
         transfer_map(fit_map(X, y), X, y).scores,
         rtol=0,
-        atol=1e-6,
+        atol=tolerances.REFINED,
     )
