@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_smds.discovery import Discovery, discover, discover_manifolds
 from gpu_smds.fitted import FittedMap
 from gpu_smds.maps import fit_map, score_map
+from gpu_smds.one_pass import OnePass
 from gpu_smds.results import ScoreMap
 from gpu_smds.shapes import (
     BaseShape,
@@ -69,6 +70,7 @@ __all__ = [
     "HybridSMDS",
     "KleinBottleShape",
     "LogLinearShape",
+    "OnePass",
     "PolytopeShape",
     "SMDSParametrization",
     "ScoreMap",

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds._progress import Progress
+from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_alphas, as_labels, as_list, check_choice, resolve_device
 from gpu_smds.budget import resolve_budget
 from gpu_smds.fitting import STANDARDIZE, Solver
 from gpu_smds.folds import resolve_folds
 from gpu_smds.manifolds import Manifold, resolve_manifold
 from gpu_smds.results import ScoreMap
-from gpu_smds.scoring import score_targets
+from gpu_smds.scoring import Scoring
 from gpu_smds.shapes import BaseShape
 from gpu_smds.sites import Sites
 from gpu_smds.status import Status
 from gpu_smds.stress import METRICS, metric_name
+from gpu_smds.sweep import sweep
 from gpu_smds.targets import Target
 
 if TYPE_CHECKING:
@@ -266,16 +267,10 @@ def discover(
         for target in targets.values()
         for order in orders
     ]
-    scores, status = score_targets(
-        sites,
-        folds,
-        Solver(alphas, bool(orthonormal), standardize),
-        [*targets.values(), *shuffled],
-        metrics,
-        where,
-        budget,
-        progress,
-    )
+    solver = Solver(alphas, bool(orthonormal), standardize)
+    scoring = Scoring.of(sites, folds, solver, [*targets.values(), *shuffled], metrics, where)
+    sweep(sites, [scoring.job], where, budget, Meter(progress, len(sites), "scoring"))
+    scores, status = scoring.scores.cpu().numpy(), scoring.status.cpu().numpy()
     count = len(targets)
     baseline = None
     if n_shuffles:

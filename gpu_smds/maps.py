@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +19,18 @@ from gpu_smds._validation import (
     check_choice,
     resolve_device,
 )
-from gpu_smds.budget import resolve_budget, split_sites
+from gpu_smds.budget import resolve_budget
 from gpu_smds.fitted import FittedMap
 from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows, most_sites
 from gpu_smds.folds import Fold, Folds, Rows, resolve_folds
 from gpu_smds.manifolds import Embedding, resolve_manifold
 from gpu_smds.results import ScoreMap
-from gpu_smds.scoring import score_targets
+from gpu_smds.scoring import Scoring
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status, raise_status, undefined
 from gpu_smds.stress import metric_name
-from gpu_smds.sweep import sweep
+from gpu_smds.sweep import Job, sweep
 from gpu_smds.targets import Target
 
 
@@ -105,50 +106,81 @@ def score_map(
         Arguments that do not fit each other, with what to pass instead. A site that cannot be
         scored is no error: its score is NaN and its status says why.
     """
+    sites = Sites(X)
+    where = resolve_device(device, sites.device)
+    budget = resolve_budget(memory_budget, where)
+    job, result = plan_scores(
+        sites,
+        where,
+        budget,
+        y,
+        manifold,
+        cv,
+        alpha,
+        orthonormal,
+        standardize,
+        metric,
+        n_components,
+        groups,
+        dtype,
+    )
+    sweep(sites, [job], where, budget, Meter(progress, len(sites), "scoring"))
+    return result()
+
+
+def plan_scores(
+    sites: Sites,
+    where: torch.device,
+    budget: int,
+    y: Any,
+    manifold: Any = "circular",
+    cv: Any = 3,
+    alpha: Any = 1.0,
+    orthonormal: bool = False,
+    standardize: str | None = None,
+    metric: Any = "scale_normalized_stress",
+    n_components: int | None = None,
+    groups: Any = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[Job, Callable[[], ScoreMap]]:
+    """The job of :func:`score_map`, and what to call for its result once it is done."""
     precision = as_dtype(dtype)
     check_choice(standardize, STANDARDIZE, "standardize")
-    sites = Sites(X)
     labels = as_labels(y, sites.n)
     manifolds, many_manifolds = as_list(manifold, "manifold")
     metrics, many_metrics = as_list(metric, "metric")
     metrics = [metric_name(value) for value in metrics]
     alphas, many_alphas = as_alphas(alpha)
     shapes = [resolve_manifold(value, n_components) for value in manifolds]
-    where = resolve_device(device, sites.device)
     folds = resolve_folds(cv, labels, groups)
-    budget = resolve_budget(memory_budget, where)
     keep = budget // (8 * len(shapes) * len(folds))
     targets = [
         Target.of(shape, folds, labels[folds.order], where, keep, metrics) for shape in shapes
     ]
-    scores, status = score_targets(
-        sites,
-        folds,
-        Solver(alphas, bool(orthonormal), standardize, precision),
-        targets,
-        metrics,
-        where,
-        budget,
-        progress,
-    )
+    solver = Solver(alphas, bool(orthonormal), standardize, precision)
+    scoring = Scoring.of(sites, folds, solver, targets, metrics, where)
 
-    # An axis for each list that was given; the others have length 1 and go.
-    listed = {"manifold": many_manifolds, "metric": many_metrics, "alpha": many_alphas}
-    coords = {"manifold": [s.name for s in shapes], "metric": metrics, "alpha": list(alphas)}
-    dims = (
-        *(name for name, is_list in listed.items() if is_list),
-        "fold",
-        *(f"site{axis}" for axis in range(len(sites.site_shape))),
-    )
-    sizes = dict(zip(("manifold", "metric", "alpha", "fold"), scores.shape, strict=False))
-    kept = [sizes[dim] for dim in dims if dim in sizes]
-    kept_status = [sizes[dim] for dim in dims if dim in sizes and dim != "metric"]
-    return ScoreMap(
-        scores.reshape(*kept, *sites.site_shape),
-        status.reshape(*kept_status, *sites.site_shape),
-        dims,
-        coords,
-    )
+    def result() -> ScoreMap:
+        # An axis for each list that was given; the others have length 1 and go.
+        scores, status = scoring.scores.cpu().numpy(), scoring.status.cpu().numpy()
+        listed = {"manifold": many_manifolds, "metric": many_metrics, "alpha": many_alphas}
+        coords = {"manifold": [s.name for s in shapes], "metric": metrics, "alpha": list(alphas)}
+        dims = (
+            *(name for name, is_list in listed.items() if is_list),
+            "fold",
+            *(f"site{axis}" for axis in range(len(sites.site_shape))),
+        )
+        sizes = dict(zip(("manifold", "metric", "alpha", "fold"), scores.shape, strict=False))
+        kept = [sizes[dim] for dim in dims if dim in sizes]
+        kept_status = [sizes[dim] for dim in dims if dim in sizes and dim != "metric"]
+        return ScoreMap(
+            scores.reshape(*kept, *sites.site_shape),
+            status.reshape(*kept_status, *sites.site_shape),
+            dims,
+            coords,
+        )
+
+    return scoring.job, result
 
 
 def fit_map(
@@ -220,6 +252,11 @@ class SiteMaps:
     scale: Tensor
     status: Tensor
 
+    def by_lead(self, n_last: int) -> tuple[Tensor, Tensor]:
+        """Maps ``(lead, n_last, d, k)``, zero where undefined, and status ``(lead, n_last)``."""
+        Wt = torch.nan_to_num(self.Wt).unflatten(0, (-1, n_last))
+        return Wt, self.status.reshape(-1, n_last)
+
 
 def fit_sites(
     sites: Sites,
@@ -242,7 +279,6 @@ def fit_sites(
     mean = torch.empty(count, sites.d, dtype=torch.float64, device=device)
     scale = torch.empty_like(mean)
     status = torch.zeros(count, dtype=torch.int8, device=device)
-    split = split_sites(count, budget, per_site, device, most_sites(solver))
 
     def fit_block(block: Block, states: CentredStates) -> None:
         fitted = fit_rows(states, rows, n_rows, embedding, solver)
@@ -259,5 +295,6 @@ def fit_sites(
         Wt[span] = fitted.Wt.masked_fill(undefined(state)[:, None, None], torch.nan)
         mean[span], scale[span], status[span] = fitted.mean, fitted.scale, state
 
-    sweep(sites, split, fit.order, device, fit_block, Meter(progress, count, "fitting"))
+    job = Job(fit_block, fit.order, per_site, most_sites(solver))
+    sweep(sites, [job], device, budget, Meter(progress, count, "fitting"))
     return SiteMaps(Wt, mean, scale, status)

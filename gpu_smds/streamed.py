@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ class _RawSite:
     starts: np.ndarray
 
     @classmethod
-    def of(cls, site: Tensor, order: np.ndarray) -> _RawSite:
+    def of(cls, site: Tensor) -> _RawSite:
         if site.dtype not in (torch.float32, torch.float64):
             site = site.float()  # no compiler knows half precision; float32 holds it exactly
         if site.stride(1) != 1:
@@ -31,7 +32,7 @@ class _RawSite:
         n, d = site.shape
         step = site.stride(0)
         flat = torch.as_strided(site, ((n - 1) * step + d,), (1,)).numpy()
-        return cls(flat, order * step)
+        return cls(flat, np.arange(n) * step)
 
 
 class StreamedStates(CentredStates):
@@ -45,19 +46,17 @@ class StreamedStates(CentredStates):
     ----------
     raw
         Per site ``(n, d)``, floating point. Never written to.
-    order
-        ``(n,)`` in which the rows are read.
     """
 
-    def __init__(self, raw: Sequence[Tensor], order: np.ndarray) -> None:
+    def __init__(self, raw: Sequence[Tensor]) -> None:
         from gpu_smds._compiled import moments
 
         self.eps = torch.finfo(raw[0].dtype).eps
-        self._sites = [_RawSite.of(site, order) for site in raw]
+        self._sites = [_RawSite.of(site) for site in raw]
         self.n, d = raw[0].shape
         sums, squares = torch.empty(2, len(raw), d, dtype=torch.float64)
         # As seen from one of the rows: what Σx² − (Σx)²/n loses is then n roundings at most.
-        first = torch.stack([site[int(order[0])] for site in raw]).double()
+        first = torch.stack([site[0] for site in raw]).double()
         for b, site in enumerate(self._sites):
             moments(site.flat, site.starts, first[b].numpy(), sums[b].numpy(), squares[b].numpy())
         from_first = sums / self.n
@@ -66,6 +65,14 @@ class StreamedStates(CentredStates):
         self.non_finite = ~squares.sum(1).isfinite()
         self._zero(self.mean)
         self._zero(self._variance)
+
+    def in_order(self, order: np.ndarray) -> StreamedStates:
+        """The same states with their rows in another order ``(n,)``."""
+        other = copy.copy(self)
+        for name in ("x", "energy"):
+            other.__dict__.pop(name, None)
+        other._sites = [_RawSite(site.flat, site.starts[order]) for site in self._sites]
+        return other
 
     def __len__(self) -> int:
         return len(self._sites)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -13,61 +14,76 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from gpu_smds._progress import Meter
-from gpu_smds.budget import Split
+from gpu_smds.budget import split_sites
 from gpu_smds.fused import has_fused
 from gpu_smds.scratch import drop_scratch, keep_scratch
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.streamed import StreamedStates
 
-Visit = Callable[[Block, CentredStates], None]
+
+@dataclass(frozen=True)
+class Job:
+    """What one map wants of every block of sites.
+
+    Attributes
+    ----------
+    visit
+        Called with a block and its states; must write to places of that block only.
+    order
+        ``(n,)`` order in which it reads the rows.
+    bytes_per_site
+        What it allocates.
+    most
+        Sites that one core should take at a time.
+    """
+
+    visit: Callable[[Block, CentredStates], None]
+    order: np.ndarray
+    bytes_per_site: int
+    most: int
 
 
 def sweep(
-    sites: Sites, split: Split, order: np.ndarray, device: torch.device, visit: Visit, meter: Meter
+    sites: Sites, jobs: Sequence[Job], device: torch.device, budget: int, meter: Meter
 ) -> None:
-    """Call ``visit(block, states)`` for every block of sites.
+    """Show every block of sites to all jobs.
 
     On the CPU blocks are visited by several threads, each with its share of the cores: what a
     visit does between its matrix products then runs in parallel as well. On a GPU, and where the
     budget allows one block only, the next one is read while the present one is worked on.
 
-    Parameters
-    ----------
-    sites
-        What to read.
-    split
-        Sites of a block, and blocks at a time.
-    order
-        ``(n,)`` order of the rows.
-    device
-        Where to compute.
-    visit
-        Must write to places of its block only.
-    meter
-        Told of every finished block.
+    Raises
+    ------
+    ValueError
+        The budget in bytes does not hold one site.
     """
+    per_site = sum(job.bytes_per_site for job in jobs)
+    most = min(job.most for job in jobs)
+    split = split_sites(len(sites), budget, per_site, device, most)
     blocks = sites.blocks(split.size)
     if not blocks:
         return
+
+    def show(block: Block, raw: list[Tensor]) -> int:
+        for job, states in zip(jobs, _centred(raw, jobs, device), strict=True):
+            job.visit(block, states)
+        return len(block)
 
     with _shared_cores(split.workers, device) as begin:
         if split.workers == 1:
             begin()
             try:
                 for block, raw in _ahead(blocks, lambda block: sites.raw(block, device)):
-                    visit(block, _centred(raw, order, device))
-                    meter.add(len(block))
+                    meter.add(show(block, raw))
             finally:
                 drop_scratch()
             return
-
-        def work(block: Block) -> int:
-            visit(block, _centred(sites.raw(block, device), order, device))
-            return len(block)
-
         with ThreadPoolExecutor(split.workers, "gpu_smds", begin) as pool:
-            pending = [pool.submit(work, block) for block in blocks]
+            pending = [
+                pool.submit(lambda block: show(block, sites.raw(block, device)), block)
+                for block in blocks
+            ]
             try:
                 for done in as_completed(pending):
                     meter.add(done.result())
@@ -76,17 +92,22 @@ def sweep(
                 raise
 
 
-def _centred(raw: Sequence[Tensor], order: np.ndarray, device: torch.device) -> CentredStates:
-    """States of a block in the form that suits the device."""
+def _centred(
+    raw: Sequence[Tensor], jobs: Sequence[Job], device: torch.device
+) -> Iterator[CentredStates]:
+    """States of a block for each job, in the form that suits the device."""
     if device.type == "cpu" and has_fused(device):
-        return StreamedStates(raw, order)
+        streamed = StreamedStates(raw)
+        yield from (streamed.in_order(job.order) for job in jobs)
+        return
     n, d = raw[0].shape
-    x = torch.empty(len(raw), n, d, dtype=torch.float64, device=device)
-    in_order = bool((order[1:] > order[:-1]).all())
-    rows = None if in_order else torch.from_numpy(order).to(device)
-    for target, site in zip(x, raw, strict=True):
-        target.copy_(site if rows is None else site.index_select(0, rows))
-    return CentredStates(x, torch.finfo(raw[0].dtype).eps)
+    for job in jobs:
+        x = torch.empty(len(raw), n, d, dtype=torch.float64, device=device)
+        in_order = bool((job.order[1:] > job.order[:-1]).all())
+        rows = None if in_order else torch.from_numpy(job.order).to(device)
+        for target, site in zip(x, raw, strict=True):
+            target.copy_(site if rows is None else site.index_select(0, rows))
+        yield CentredStates(x, torch.finfo(raw[0].dtype).eps)
 
 
 def _ahead(

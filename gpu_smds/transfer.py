@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_labels, resolve_device
-from gpu_smds.budget import resolve_budget, split_sites
+from gpu_smds.budget import resolve_budget
 from gpu_smds.fitted import FittedMap
 from gpu_smds.folds import Fold, Folds, resolve_folds, take
 from gpu_smds.maps import SiteMaps, fit_sites
@@ -20,22 +20,12 @@ from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status, undefined
 from gpu_smds.stress import metric_name
-from gpu_smds.sweep import sweep
+from gpu_smds.sweep import Job, sweep
 from gpu_smds.targets import Target, Targets
 
 # Up to so many columns of maps are multiplied in one pass over the raw states; with more it pays
 # to write the centred states for a matrix product.
 _FEW = 8
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """One fold: its number, rows, and the sources' maps ``(lead, S, d, k)`` and status."""
-
-    number: int
-    fold: Fold
-    Wt: Tensor
-    status: Tensor
 
 
 def transfer_map(
@@ -79,8 +69,29 @@ def transfer_map(
     ValueError
         Shapes that do not fit, or ``cv`` with a map whose states are gone (loaded from a file).
     """
-    metrics = [metric_name(metric)]
     sites = Sites(X)
+    where = resolve_device(device, fitted.W.device)
+    budget = resolve_budget(memory_budget, where)
+    job, result = plan_transfer(sites, where, budget, fitted, y, cv, metric, groups)
+    sweep(sites, [job], where, budget, Meter(progress, len(sites), "transfer"))
+    return result()
+
+
+def plan_transfer(
+    sites: Sites,
+    where: torch.device,
+    budget: int,
+    fitted: FittedMap,
+    y: Any,
+    cv: Any = None,
+    metric: str = "scale_normalized_stress",
+    groups: Any = None,
+) -> tuple[Job, Callable[[], ScoreMap]]:
+    """The job of :func:`transfer_map`, and what to call for its result once it is done.
+
+    With ``cv`` the sources are refitted here.
+    """
+    metrics = [metric_name(metric)]
     labels = as_labels(y, sites.n)
     lead = sites.site_shape[:-1]
     if not sites.site_shape or fitted.site_shape[:-1] != lead or not fitted.site_shape:
@@ -90,58 +101,54 @@ def transfer_map(
         )
     if fitted.W.shape[-1] != sites.d:
         raise ValueError(f"the map takes {fitted.W.shape[-1]} features, X has {sites.d}")
-    where = resolve_device(device, fitted.W.device)
     folds = resolve_folds(cv, labels, groups)
     # Rows stay in their own order: sources and targets are two arrays.
     rows = [_original_rows(fold, folds.order) for fold in folds.folds]
     plain = Folds(rows, np.arange(sites.n), partition=False)
-    budget = resolve_budget(memory_budget, where)
     targets = _one_target(fitted, plain, labels, metrics, where, budget)
     n_sources, n_targets = fitted.site_shape[-1], sites.site_shape[-1]
+    sources = [
+        _sources(fitted, labels, cv, fold, where, budget).by_lead(n_sources) for fold in rows
+    ]
     scores = torch.full((len(folds), len(sites), n_sources), torch.nan, dtype=torch.float64)
     scores = scores.to(where)
     status = torch.zeros(scores.shape, dtype=torch.int8, device=where)
     columns = n_sources * fitted.W.shape[-2]
     written = columns > _FEW
-    per_site = sites.bytes_per_site(written) + 8 * columns * (2 * sites.d + 3 * sites.n)
-    split = split_sites(len(sites), budget, per_site, where, 2 if written else 8)
-    meter = Meter(progress, len(sites) * len(folds), "transfer")
-    for f, fold in enumerate(plain.folds):
-        maps = _sources(fitted, labels, cv, fold, where, memory_budget)
-        # Undefined sources are masked by their status.
-        Wt = torch.nan_to_num(maps.Wt).unflatten(0, (-1, n_sources))
-        turn = _Turn(f, fold, Wt, maps.status.reshape(-1, n_sources))
 
-        def score_block(block: Block, states: CentredStates, turn: _Turn = turn) -> None:
-            if written:
-                states.materialise()
-            of_lead = torch.arange(block.start, block.stop, device=where) // n_targets
-            W = turn.Wt[of_lead]
-            scale = _own_scale(states, turn.fold, fitted.solver.standardize)
+    def visit(block: Block, states: CentredStates) -> None:
+        if written:
+            states.materialise()
+        of_lead = torch.arange(block.start, block.stop, device=where) // n_targets
+        span = slice(block.start, block.stop)
+        for f, (fold, (Wt, source_status)) in enumerate(zip(rows, sources, strict=True)):
+            W = Wt[of_lead]
+            scale = _own_scale(states, fold, fitted.solver.standardize)
             if scale is not None:
                 # The maps are scaled and not the states, which are much larger.
                 W = W / scale[:, None, :, None]
-            Z = states.project(W.movedim(1, 2).flatten(2), turn.fold.test)
-            Z = Z.unflatten(2, (n_sources, -1)).movedim(2, 1)
+            Z = states.project(W.movedim(1, 2).flatten(2), fold.test)
             values, state = targets.score(
                 0,
-                turn.number,
-                Z,
+                f,
+                Z.unflatten(2, (n_sources, -1)).movedim(2, 1),
                 {
-                    Status.CONSTANT: _constant(states, turn.fold)[:, None],
+                    Status.CONSTANT: _constant(states, fold)[:, None],
                     Status.NON_FINITE: states.non_finite[:, None],
                 },
             )
-            state = torch.maximum(state, turn.status[of_lead])
-            span = slice(block.start, block.stop)
-            scores[turn.number, span] = values[0].masked_fill(undefined(state), torch.nan)
-            status[turn.number, span] = state
+            state = torch.maximum(state, source_status[of_lead])
+            scores[f, span] = values[0].masked_fill(undefined(state), torch.nan)
+            status[f, span] = state
 
-        sweep(sites, split, plain.order, where, score_block, meter)
-    axes = (len(folds), *lead, n_targets, n_sources)
-    scores, status = scores.reshape(axes).mT, status.reshape(axes).mT
-    dims = ("fold", *(f"site{axis}" for axis in range(len(lead))), "source", "target")
-    return ScoreMap(scores.cpu().numpy(), status.cpu().numpy(), dims)
+    def result() -> ScoreMap:
+        axes = (len(folds), *lead, n_targets, n_sources)
+        dims = ("fold", *(f"site{axis}" for axis in range(len(lead))), "source", "target")
+        found, why = scores.reshape(axes).mT, status.reshape(axes).mT
+        return ScoreMap(found.cpu().numpy(), why.cpu().numpy(), dims)
+
+    per_site = sites.bytes_per_site(written) + 8 * columns * (2 * sites.d + 3 * sites.n)
+    return Job(visit, plain.order, per_site, 2 if written else 8), result
 
 
 def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMap:
@@ -163,9 +170,8 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
     source_status = torch.from_numpy(fitted.status.reshape(-1)).to(where)
     scores = torch.full((len(sites),), torch.nan, dtype=torch.float64, device=where)
     status = torch.zeros(len(sites), dtype=torch.int8, device=where)
-    split = split_sites(len(sites), budget, sites.bytes_per_site(written=False), where, 8)
 
-    def score_block(block: Block, states: CentredStates) -> None:
+    def visit(block: Block, states: CentredStates) -> None:
         span = slice(block.start, block.stop)
         fold = folds.folds[0]
         W = torch.nan_to_num(Wt[span] / scale[span, :, None])
@@ -175,7 +181,8 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
         scores[span] = values[0].masked_fill(undefined(state), torch.nan)
         status[span] = state
 
-    sweep(sites, split, folds.order, where, score_block, Meter(False, len(sites), "scoring"))
+    job = Job(visit, folds.order, sites.bytes_per_site(written=False), 8)
+    sweep(sites, [job], where, budget, Meter(False, len(sites), "scoring"))
     dims = ("fold", *(f"site{axis}" for axis in range(len(sites.site_shape))))
     return ScoreMap(
         scores.cpu().numpy().reshape(1, *sites.site_shape),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tolerances
 import torch
+from sklearn.model_selection import KFold
 
-from gpu_smds import fit_map, fused, refine, score_map, streamed, transfer_map
+from gpu_smds import OnePass, fit_map, fused, refine, score_map, streamed, transfer_map
 from gpu_smds.blas import cholesky_, gram, multiply, scatter
 from gpu_smds.folds import runs
 from gpu_smds.ideal import Ideal
@@ -100,7 +101,7 @@ def test_streamed_states_are_the_centred_ones(rng, dtype, layout):
     order = rng.permutation(n)
     before = [site.clone() for site in raw]
     plain = CentredStates(torch.stack([s[order] for s in raw]).double(), torch.finfo(dtype).eps)
-    states = streamed.StreamedStates(raw, order)
+    states = streamed.StreamedStates(raw).in_order(order)
     assert states.non_finite.tolist() == plain.non_finite.tolist() == [False, False, True]
     assert states.eps == plain.eps
     Wt = torch.from_numpy(rng.normal(size=(3, d, 3)))
@@ -162,7 +163,7 @@ def test_without_a_compiler_the_maps_are_the_same(rng, monkeypatch):
 
 
 @pytest.mark.parametrize("standardize", [None, "train", "all"])
-@pytest.mark.parametrize("n, d", [(90, 30), (60, 200), (50, 34)])  # the last between its folds
+@pytest.mark.parametrize(("n", "d"), [(90, 30), (60, 200), (50, 34)])  # the last between its folds
 def test_float32_is_refined(rng, standardize, n, d):
     y = cases.labels(rng, n)
     X = cases.states(rng, y, (3,), d, outlier=1e4)
@@ -206,6 +207,41 @@ def test_what_float32_does_not_solve_is_left_to_float64(rng, monkeypatch):
     monkeypatch.setattr(refine, "_MOST_STEPS", 0)
     fallen_back = score_map(X, y, dtype=torch.float32)
     np.testing.assert_allclose(fallen_back.scores, score_map(X, y).scores, atol=tolerances.SCORE)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_one_pass_gives_what_each_map_gives(rng, monkeypatch, compiled):
+    """Jobs that read the rows in different orders, and that change their states in place."""
+    if not compiled:
+        _plain(monkeypatch)
+    y = cases.labels(rng, 60)
+    X = cases.states(rng, y, (2, 5), 20)
+    X[3, 1, 2, 4] = np.nan
+    fitted = fit_map(X[:, :, 1:2], y, standardize="all")
+    shuffled = KFold(3, shuffle=True, random_state=1)
+    wanted = [
+        {"cv": shuffled},
+        {"standardize": "all", "alpha": [0.5, 1.0]},
+        {"cv": shuffled, "standardize": "train", "dtype": torch.float32},
+        {"orthonormal": True, "standardize": "all", "cv": [(np.arange(40), np.arange(40, 60))]},
+    ]
+    once = OnePass(X, memory_budget=1 << 22)
+    pending = [once.score_map(y, **arguments) for arguments in wanted]
+    pending += [once.transfer_map(fitted, y), once.transfer_map(fitted, y, cv=3)]
+    with pytest.raises(ValueError, match="call run"):
+        pending[0]()
+    seen = []
+    once.run(progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (10, 10)
+    expected = [score_map(X, y, **arguments) for arguments in wanted]
+    expected += [transfer_map(fitted, X, y), transfer_map(fitted, X, y, cv=3)]
+    for result, alone in zip(pending, expected, strict=True):
+        found = result()
+        assert found.dims == alone.dims
+        np.testing.assert_array_equal(found.status, alone.status)
+        np.testing.assert_allclose(found.scores, alone.scores, rtol=0, atol=tolerances.CHUNK)
+    with pytest.raises(ValueError, match="make another"):
+        once.score_map(y)
 
 
 def test_blas_threads_are_put_back(rng):
