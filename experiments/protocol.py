@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import KFold
 
-from gpu_smds import ScoreMap, fit_map, score_map, similarity_map, transfer_map
+from gpu_smds import OnePass, ScoreMap, fit_map, score_map, similarity_map
 
 #: The study's cross-validation: three folds, shuffled with this seed.
 FOLDS = 3
@@ -69,17 +69,10 @@ def similarity_layer(setting: Setting) -> int:
     return _nearest(setting.layers, wanted)
 
 
-def independent(setting: Setting, progress: Progress = False) -> ScoreMap:
+def _plan_independent(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
     """Exp 1, is there a circle at each site? Ridge, 3-fold, on the states as they are."""
-    scores = score_map(
-        setting.states,
-        setting.labels,
-        manifold=setting.manifold,
-        cv=folds(),
-        device=setting.device,
-        progress=progress,
-    )
-    return replace(scores, dims=_DIMS)
+    scores = once.score_map(setting.labels, manifold=setting.manifold, cv=folds())
+    return lambda: replace(scores(), dims=_DIMS)
 
 
 def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
@@ -103,7 +96,7 @@ def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
     return ScoreMap(similarity_map(fitted)[None], status[None], dims)
 
 
-def reuse(setting: Setting, progress: Progress = False) -> ScoreMap:
+def _plan_reuse(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
     """Exp 3: does the source's map decode the other positions?
 
     Per layer one map, fitted on the z-scored source states of all samples and scored on every
@@ -116,31 +109,47 @@ def reuse(setting: Setting, progress: Progress = False) -> ScoreMap:
         standardize="all",
         device=setting.device,
     )
-    scores = transfer_map(
-        fitted, setting.states, setting.labels, device=setting.device, progress=progress
-    )
-    return _clipped(scores.scores[:, :, 0], scores.status[:, :, 0])
+    scores = once.transfer_map(fitted, setting.labels)
+    return lambda: _clipped(scores().scores[:, :, 0], scores().status[:, :, 0])
 
 
-def rigid(setting: Setting, progress: Progress = False) -> ScoreMap:
+def _plan_rigid(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
     """Exp 4, is it a rigid circle? Orthonormal map of z-scored states, last fifth held out.
 
     The z-score is fitted on all samples, as in the study; the score is clipped to [0, 1].
     """
     n = len(setting.labels)
     split = int(0.8 * n)
-    scores = score_map(
-        setting.states,
+    scores = once.score_map(
         setting.labels,
         manifold=setting.manifold,
         cv=[(np.arange(split), np.arange(split, n))],
         alpha=0,
         orthonormal=True,
         standardize="all",
-        device=setting.device,
-        progress=progress,
     )
-    return _clipped(scores.scores, scores.status)
+    return lambda: _clipped(scores().scores, scores().status)
+
+
+#: Experiments on all sites, which share one pass over the states.
+ON_ALL_SITES = {
+    "independent": _plan_independent,
+    "reuse": _plan_reuse,
+    "rigid": _plan_rigid,
+}
+
+
+def on_all_sites(
+    names: Sequence[str], setting: Setting, progress: Progress = False
+) -> dict[str, tuple[ScoreMap, float]]:
+    """Experiments of :data:`ON_ALL_SITES` in one pass, each with its part of the time."""
+    once = OnePass(setting.states, device=setting.device)
+    planned = {name: ON_ALL_SITES[name](setting, once) for name in names}
+    once.run(progress)
+    return {
+        name: (scores(), share)
+        for (name, scores), share in zip(planned.items(), once.shares, strict=True)
+    }
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,12 +15,12 @@ from experiments.protocol import Setting
 from extract import ExtractError
 from gpu_smds import ScoreMap
 
-#: Experiment → (number in the study, question, computation).
-EXPERIMENTS: dict[str, tuple[int, str, Callable[..., ScoreMap]]] = {
-    "independent": (1, "is the manifold there, at each site?", protocol.independent),
-    "similarity": (2, "is it the same subspace at every position?", protocol.similarity),
-    "reuse": (3, "does the source's map decode the other positions?", protocol.reuse),
-    "rigid": (4, "is it rigid?", protocol.rigid),
+#: Experiment → (number in the study, question).
+EXPERIMENTS: dict[str, tuple[int, str]] = {
+    "independent": (1, "is the manifold there, at each site?"),
+    "similarity": (2, "is it the same subspace at every position?"),
+    "reuse": (3, "does the source's map decode the other positions?"),
+    "rigid": (4, "is it rigid?"),
 }
 
 
@@ -56,20 +56,22 @@ def load_result(folder: Path, experiment: str, identity: str) -> ScoreMap | None
     return scores if scores.metadata.get("identity") == identity else None
 
 
-def compute_result(
-    experiment: str,
+def compute_results(
+    experiments: Sequence[str],
     setting: Setting,
     columns: Columns,
     identity: str,
     progress: Callable[[int, int], None],
-) -> ScoreMap:
-    """Run an experiment and note what it was run on."""
+) -> dict[str, ScoreMap]:
+    """Run experiments that share one pass over the states, or Exp 2, and note on what."""
     started = perf_counter()
-    scores = EXPERIMENTS[experiment][2](setting, progress=progress)
-    metadata: dict[str, Any] = {
-        "experiment": experiment,
+    if list(experiments) == ["similarity"]:
+        found = {"similarity": (protocol.similarity(setting, progress), 1.0)}
+    else:
+        found = protocol.on_all_sites(experiments, setting, progress)
+    seconds = perf_counter() - started
+    facts: dict[str, Any] = {
         "identity": identity,
-        "seconds": perf_counter() - started,
         "layers": list(setting.layers),
         "n_states": setting.n_states,
         "words": list(columns.words),
@@ -80,7 +82,10 @@ def compute_result(
         "protocol": "study",
         "manifold": setting.manifold,
     }
-    return replace(scores, metadata=metadata)
+    return {
+        name: replace(scores, metadata={"experiment": name, "seconds": seconds * share, **facts})
+        for name, (scores, share) in found.items()
+    }
 
 
 def save_result(folder: Path, experiment: str, scores: ScoreMap) -> None:

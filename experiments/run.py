@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from experiments.protocol import Setting
 from experiments.results import (
     EXPERIMENTS,
     Columns,
-    compute_result,
+    compute_results,
     load_result,
     save_result,
 )
@@ -147,19 +148,30 @@ class Run:
             return states, columns_of(self.manifest)
         return self._extract()
 
-    def experiment(self, name: str, states: HiddenStates, columns: Columns) -> ScoreMap:
-        """Read an experiment's result from the folder, or compute it."""
+    def experiments(
+        self, names: Sequence[str], states: HiddenStates, columns: Columns
+    ) -> dict[str, ScoreMap]:
+        """Read the experiments' results from the folder, or compute them."""
+        results: dict[str, ScoreMap] = {}
         if not self.options.force and self.manifest is not None:
-            kept = load_result(self.folder, name, self.identity_hash)
-            if kept is not None:
-                return kept
-        number, question, _ = EXPERIMENTS[name]
-        with self.screen.progress(f"Exp {number} {name}: {question}", "sites") as report:
-            scores = compute_result(
-                name, self.setting(states, columns), columns, self.identity_hash, report
-            )
-        save_result(self.folder, name, scores)
-        return scores
+            for name in names:
+                kept = load_result(self.folder, name, self.identity_hash)
+                if kept is not None:
+                    results[name] = kept
+        missing = [name for name in names if name not in results]
+        together = [name for name in missing if name in protocol.ON_ALL_SITES]
+        # The quick one first: it has a pass of its own, over one layer.
+        for group in ([name for name in missing if name not in together], together):
+            if not group:
+                continue
+            with self.screen.progress(_title(group), "sites") as report:
+                found = compute_results(
+                    group, self.setting(states, columns), columns, self.identity_hash, report
+                )
+            for name, scores in found.items():
+                save_result(self.folder, name, scores)
+            results |= found
+        return {name: results[name] for name in names}
 
     def setting(self, states: HiddenStates, columns: Columns) -> Setting:
         """What the experiments work on."""
@@ -349,3 +361,11 @@ def _overflow_advice(dtype: str) -> str:
     if dtype == "torch.float16":
         return "float16 overflows at 65504, use --dtype bfloat16"
     return "use --dtype float32, or look at the model"
+
+
+def _title(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        number, question = EXPERIMENTS[names[0]]
+        return f"Exp {number} {names[0]}: {question}"
+    listed = ", ".join(f"{EXPERIMENTS[name][0]} {name}" for name in names)
+    return f"Exp {listed}: in one pass over the states"

@@ -62,7 +62,7 @@ def _one(command: str, run: Run) -> dict[str, ScoreMap]:
         report_discovery(run, discover_run(run, states, columns))
         return {}
     names = list(EXPERIMENTS) if command == "all" else [command]
-    results = {name: run.experiment(name, states, columns) for name in names}
+    results = run.experiments(names, states, columns)
     files = draw_run(run, results, run.setting(states, columns) if command == "all" else None)
     _report(run, results, files)
     return results

@@ -26,6 +26,11 @@ class OnePass:
     X, device, memory_budget
         As in :func:`gpu_smds.score_map`.
 
+    Attributes
+    ----------
+    shares
+        After the run: what part of its time each map took, in the order in which they were planned.
+
     Examples
     --------
     >>> once = OnePass(X)
@@ -41,6 +46,7 @@ class OnePass:
         self._budget = resolve_budget(memory_budget, self._device)
         self._jobs: list[Job] = []
         self._done = False
+        self.shares: list[float] = []
 
     def score_map(self, y: Any, *arguments: Any, **named: Any) -> Callable[[], ScoreMap]:
         """Plan a :func:`gpu_smds.score_map`; call what is returned for its result after the run.
@@ -62,7 +68,7 @@ class OnePass:
     def run(self, progress: Progress = False) -> None:
         """Go through the states once; ``progress`` as in :func:`gpu_smds.score_map`."""
         meter = Meter(progress, len(self._sites), "scoring")
-        sweep(self._sites, self._jobs, self._device, self._budget, meter)
+        self.shares = sweep(self._sites, self._jobs, self._device, self._budget, meter)
         self._done = True
 
     def _add(self, job: Job, result: Callable[[], ScoreMap]) -> Callable[[], ScoreMap]:

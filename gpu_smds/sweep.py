@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -46,12 +47,17 @@ class Job:
 
 def sweep(
     sites: Sites, jobs: Sequence[Job], device: torch.device, budget: int, meter: Meter
-) -> None:
+) -> list[float]:
     """Show every block of sites to all jobs.
 
     On the CPU blocks are visited by several threads, each with its share of the cores: what a
     visit does between its matrix products then runs in parallel as well. On a GPU, and where the
     budget allows one block only, the next one is read while the present one is worked on.
+
+    Returns
+    -------
+    shares : list[float]
+        What part of the time each job took.
 
     Raises
     ------
@@ -62,34 +68,41 @@ def sweep(
     most = min(job.most for job in jobs)
     split = split_sites(len(sites), budget, per_site, device, most)
     blocks = sites.blocks(split.size)
-    if not blocks:
-        return
+    seconds = np.zeros((len(blocks), len(jobs)))
 
-    def show(block: Block, raw: list[Tensor]) -> int:
-        for job, states in zip(jobs, _centred(raw, jobs, device), strict=True):
+    def show(number: int, raw: list[Tensor]) -> int:
+        block = blocks[number]
+        for j, (job, states) in enumerate(zip(jobs, _centred(raw, jobs, device), strict=True)):
+            started = perf_counter()
             job.visit(block, states)
+            seconds[number, j] = perf_counter() - started
         return len(block)
+
+    def read(number: int) -> list[Tensor]:
+        return sites.raw(blocks[number], device)
 
     with _shared_cores(split.workers, device) as begin:
         if split.workers == 1:
             begin()
             try:
-                for block, raw in _ahead(blocks, lambda block: sites.raw(block, device)):
-                    meter.add(show(block, raw))
+                for number, raw in _ahead(len(blocks), read):
+                    meter.add(show(number, raw))
             finally:
                 drop_scratch()
-            return
-        with ThreadPoolExecutor(split.workers, "gpu_smds", begin) as pool:
-            pending = [
-                pool.submit(lambda block: show(block, sites.raw(block, device)), block)
-                for block in blocks
-            ]
-            try:
-                for done in as_completed(pending):
-                    meter.add(done.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        else:
+            with ThreadPoolExecutor(split.workers, "gpu_smds", begin) as pool:
+                pending = [
+                    pool.submit(lambda number: show(number, read(number)), number)
+                    for number in range(len(blocks))
+                ]
+                try:
+                    for done in as_completed(pending):
+                        meter.add(done.result())
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+    total = float(seconds.sum())
+    return [float(part) / total if total else 0.0 for part in seconds.sum(0)]
 
 
 def _centred(
@@ -110,20 +123,18 @@ def _centred(
         yield CentredStates(x, torch.finfo(raw[0].dtype).eps)
 
 
-def _ahead(
-    blocks: Sequence[Block], read: Callable[[Block], list[Tensor]]
-) -> Iterator[tuple[Block, list[Tensor]]]:
-    """Blocks with their raw states, each read by another thread one block ahead."""
-    if len(blocks) == 1:
-        yield blocks[0], read(blocks[0])
+def _ahead(count: int, read: Callable[[int], list[Tensor]]) -> Iterator[tuple[int, list[Tensor]]]:
+    """Raw states of block after block, each read by another thread one block ahead."""
+    if count == 1:
+        yield 0, read(0)
         return
     with ThreadPoolExecutor(1, "gpu_smds") as reader:
-        following = reader.submit(read, blocks[0])
-        for i, block in enumerate(blocks):
+        following = reader.submit(read, 0) if count else None
+        for number in range(count):
+            assert following is not None
             raw = following.result()
-            if i + 1 < len(blocks):
-                following = reader.submit(read, blocks[i + 1])
-            yield block, raw
+            following = reader.submit(read, number + 1) if number + 1 < count else None
+            yield number, raw
 
 
 @contextmanager

@@ -107,6 +107,15 @@ def test_raw_positions_mix_words(folder, tmp_path):
     assert all(scores[column] < aligned - 0.05 for column in counts)
 
 
+def _independent_exactly(x, y):
+    scores = []
+    for train, test in protocol.folds().split(x):
+        ideal = fit_map(x[train], y[train]).Y.numpy()
+        projected = exact.ridge_projection(x[train], ideal, x[test], 1.0)
+        scores.append(exact.score(CircularShape()(y[test]), projected))
+    return float(np.mean(scores))
+
+
 @pytest.mark.parametrize("layer", [8, 15, 18, 30])
 def test_four_experiments_are_those_of_plain_smds(folder, states, labels, layer):
     source = smds_study.model().fit(smds_study.zscore(_site(states, layer, MONTH)), labels)
@@ -122,10 +131,14 @@ def test_four_experiments_are_those_of_plain_smds(folder, states, labels, layer)
             "rigid": smds_study.rigid(x, labels),
         }
         for name, value in expected.items():
-            assert abs(found[name][row, position] - value) < tolerances.SCORE_MASSIVE, (
-                name,
-                position,
-            )
+            bound, score = tolerances.SCORE_MASSIVE, found[name][row, position]
+            if name == "independent" and position == 0:
+                # The massive first token, where smds itself errs by more than that. Extended
+                # precision is the judge, and closer at hand than smds.
+                right = _independent_exactly(x, labels)
+                assert abs(score - right) < tolerances.SCORE
+                bound = tolerances.SCORE + abs(value - right)
+            assert abs(score - value) < bound, (name, position)
         if layer == similar.metadata["similarity_layer"]:
             maps[position] = smds_study.weights(x, labels)
     for a, first in maps.items():
