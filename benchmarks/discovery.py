@@ -56,11 +56,11 @@ def main() -> None:
     print(json.dumps(facts, indent=1))
 
 
-def one_site(repeats: int) -> dict[str, Any]:
-    """Time both sides on one site and compare their tables."""
+def one_site(repeats: int, n: int = 1000, d: int = 768) -> dict[str, Any]:
+    """Time both sides on one site of n samples × d features and compare their tables."""
     from smds.shapes import continuous_shapes, discrete_shapes
 
-    X, y = _data()
+    X, y = _data(n, d)
     theirs = [
         getattr(continuous_shapes, name, None) or getattr(discrete_shapes, name) for name in SHAPES
     ]
@@ -104,12 +104,12 @@ def all_sites(folder: Path) -> dict[str, Any]:
     }
 
 
-def _data() -> tuple[np.ndarray, np.ndarray]:
+def _data(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     """A noisy circle in random directions."""
     rng = np.random.default_rng(0)
-    y = rng.random(1000)
+    y = rng.random(n)
     circle = np.stack([np.cos(2 * np.pi * y), np.sin(2 * np.pi * y)], axis=1)
-    X = rng.normal(size=(1000, 768)) + 0.4 * circle @ rng.normal(size=(2, 768))
+    X = rng.normal(size=(n, d)) + 0.4 * circle @ rng.normal(size=(2, d))
     return X, y
 
 

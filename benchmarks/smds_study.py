@@ -26,10 +26,15 @@ def model(**arguments: Any) -> Any:
     return smds.SupervisedMDS(manifold="circular", **arguments)
 
 
+def splits(n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The study's three folds of n samples."""
+    return list(KFold(3, shuffle=True, random_state=42).split(np.empty((n, 1))))
+
+
 def independent(x: np.ndarray, y: np.ndarray) -> float:
     """Exp 1 at one site ``(n, d)``."""
     scores = []
-    for train, test in KFold(3, shuffle=True, random_state=42).split(x):
+    for train, test in splits(len(x)):
         scores.append(model().fit(x[train], y[train]).score(x[test], y[test]))
     return float(np.mean(scores))
 

@@ -33,30 +33,33 @@ class RidgeSolution:
         ``(*batch, m, k)``: the map ``Wt`` in the primal form, ``A`` in the dual.
     probe
         ``(*batch, m)`` the solution for the probe.
-    trace
-        ``(*batch)`` trace of the system, at least its largest eigenvalue.
+    root
+        ``(*batch, m)`` square roots of the system's diagonal.
     failed
         ``(*batch)`` bool, where the matrix is not positive definite in floating point.
     """
 
     solution: Tensor
     probe: Tensor
-    trace: Tensor
+    root: Tensor
     failed: Tensor
 
     def doubtful(self, Z: Tensor, columns: Sequence[slice]) -> Tensor:
         """Sites ``(*batch)`` whose projections ``(*batch, n, K)`` may have lost their digits.
 
-        A factorisation solves a system that is off by E, |E| about eps·λmax. To first order the
-        projections of states x are then off by xᵀ(C + αI)⁻¹E W. The probe is a combination of
-        those states with random signs, so its solution has the size of (C + αI)⁻¹x. ``columns``
-        names the manifolds among the K columns, each of which is judged by its own scale.
+        A product XᵀX and its Cholesky factorisation are those of a system that is off by E with
+        |Eᵢⱼ| at most about m·eps·√(CᵢᵢCⱼⱼ) (Demmel 1989; Higham 2002, theorem 10.5): a heavy
+        feature does not blur the others. To first order the projections of states x are then off
+        by xᵀ(C + αI)⁻¹E W. The probe is a combination of those states with random signs, so its
+        solution has the size of (C + αI)⁻¹x. ``columns`` names the manifolds among the K columns,
+        each of which is judged by its own scale.
         """
-        eps = torch.finfo(Z.dtype).eps
-        reach = eps * self.trace * torch.linalg.vector_norm(self.probe, dim=-1)
+        size = self.root.shape[-1] * torch.finfo(Z.dtype).eps
+        reach = size * torch.linalg.vector_norm(self.root * self.probe, dim=-1)
+        weighted = self.root[..., None] * self.solution
         lost = self.failed
         for span in columns:
-            error = reach * torch.linalg.vector_norm(self.solution[..., span], dim=(-2, -1))
+            error = reach * torch.linalg.vector_norm(weighted[..., span], dim=(-2, -1))
             part = Z[..., span]
             spread = torch.linalg.vector_norm(part - part.mean(-2, keepdim=True), dim=(-2, -1))
             lost = lost | ~(error <= _DOUBTFUL * spread / Z.shape[-2] ** 0.5)
@@ -95,8 +98,8 @@ def ridge_(
         system as it is, less the multiple of its solution for a column of ones that makes it so.
     """
     diagonal = C.diagonal(dim1=-2, dim2=-1)
-    trace = diagonal.sum(-1)
     diagonal += alpha
+    root = diagonal.clamp(min=0).sqrt()
     factor, failed = cholesky_(C)
     right = torch.cat((B.expand(*C.shape[:-1], B.shape[-1]), probe[..., None]), dim=-1)
     if intercept:
@@ -106,7 +109,7 @@ def ridge_(
     if intercept:
         solved, ones = solved[..., :-1], solved[..., -1:]
         solved = solved - ones * (solved.sum(-2, keepdim=True) / ones.sum(-2, keepdim=True))
-    return RidgeSolution(solved[..., :-1], solved[..., -1], trace, failed)
+    return RidgeSolution(solved[..., :-1], solved[..., -1], root, failed)
 
 
 def ridge_svd(X: Tensor, Y: Tensor, alpha: float) -> Tensor:
