@@ -22,7 +22,8 @@ def embed(D: Tensor, k: int = 2) -> Tensor:
     n = len(D)
     J = torch.eye(n, dtype=D.dtype, device=D.device) - 1 / n
     values, vectors = torch.linalg.eigh(-0.5 * J @ D**2 @ J)
-    return vectors[:, -k:].flip(1) * values[-k:].flip(0).clamp(min=0).sqrt()
+    Y: Tensor = vectors[:, -k:].flip(1) * values[-k:].flip(0).clamp(min=0).sqrt()
+    return Y
 
 
 def fit(X: Tensor, y: Tensor, orthonormal: bool = False) -> tuple[Tensor, Tensor]:

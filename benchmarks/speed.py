@@ -93,7 +93,7 @@ def measure(experiment: str, data: Data, rate: float) -> dict[str, Any]:
     """Seconds per site of all contenders, and their largest difference from smds."""
     n, positions, d = data.shape
     cpu = torch.device("cpu")
-    ours = _ours(experiment, data)
+    ours = run_ours(experiment, data)
     ours(data.X)  # compiles, and sets up what is set up once
     scores = ours(data.X)
     seconds = _fastest(lambda: ours(data.X))
@@ -202,7 +202,7 @@ def _discovery_sizes(quick: bool) -> list[tuple[int, int]]:
     return [(1000, 576)] if quick else [(n, d) for d in (576, 768, 2048) for n in (500, 1000)]
 
 
-def _ours(experiment: str, data: Data) -> Callable[[torch.Tensor], np.ndarray]:
+def run_ours(experiment: str, data: Data) -> Callable[[torch.Tensor], np.ndarray]:
     y, n = data.y, len(data.y)
     cv = KFold(3, shuffle=True, random_state=42)
     split = int(0.8 * n)

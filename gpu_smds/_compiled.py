@@ -154,22 +154,36 @@ def project_rows(
 ) -> None:
     """Write the centred rows' products with the rows of W ``(k, d)`` into Z ``(n, k)``."""
     k, d = W.shape
+    quads, pairs = len(starts) // 4 * 4, k // 2 * 2
+    for i in range(0, quads, 4):  # four rows and two components share their loads
+        a, b = flat[starts[i] : starts[i] + d], flat[starts[i + 1] : starts[i + 1] + d]
+        c, e = flat[starts[i + 2] : starts[i + 2] + d], flat[starts[i + 3] : starts[i + 3] + d]
+        for r in range(0, pairs, 2):
+            v, w = W[r], W[r + 1]
+            av = aw = bv = bw = cv = cw = ev = ew = 0.0
+            for j in range(d):
+                m, x, y = mean[j], v[j], w[j]
+                p, q, s, t = a[j] - m, b[j] - m, c[j] - m, e[j] - m
+                av += p * x
+                aw += p * y
+                bv += q * x
+                bw += q * y
+                cv += s * x
+                cw += s * y
+                ev += t * x
+                ew += t * y
+            Z[i, r], Z[i, r + 1] = av, aw
+            Z[i + 1, r], Z[i + 1, r + 1] = bv, bw
+            Z[i + 2, r], Z[i + 2, r + 1] = cv, cw
+            Z[i + 3, r], Z[i + 3, r + 1] = ev, ew
     for i in range(len(starts)):
-        raw = flat[starts[i] : starts[i] + d]
-        for c in range(0, k - 1, 2):
-            v, w = W[c], W[c + 1]
-            first = second = 0.0
+        a = flat[starts[i] : starts[i] + d]
+        for r in range(pairs if i < quads else 0, k):
+            v = W[r]
+            av = 0.0
             for j in range(d):
-                centred = raw[j] - mean[j]
-                first += centred * v[j]
-                second += centred * w[j]
-            Z[i, c], Z[i, c + 1] = first, second
-        if k % 2:
-            v = W[k - 1]
-            first = 0.0
-            for j in range(d):
-                first += (raw[j] - mean[j]) * v[j]
-            Z[i, k - 1] = first
+                av += (a[j] - mean[j]) * v[j]
+            Z[i, r] = av
 
 
 @_compiled(**_REORDERED)

@@ -106,6 +106,8 @@ def bytes_per_site(
         work += ((len(folds) if folds.partition else 0) + 4) * d * d
     elif solver.needs_gram:
         work += n * n + 3 * n_train * n_train
+    if solver.needs_gram and solver.dtype == torch.float32:
+        work += n * d // 2
     if not solver.orthonormal and 0.0 in solver.alphas:
         work += 3 * small * (n_train + d) + 4 * small * small
     if incomplete:
