@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,6 +30,7 @@ from benchmarks import discovery, naive, smds_study
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
 from benchmarks.runs import states_and_labels
+from extract import HiddenStates
 from gpu_smds import fit_map, score_map, transfer_map
 
 OUT = Path(__file__).parent / "results"
@@ -64,28 +66,48 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the sizes of the README only")
     parser.add_argument("--run", type=Path, help="folder of a finished run with its states")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
+    parser.add_argument(
+        "--features", type=int, nargs="*", help="measure these again, keep the rest"
+    )
+    parser.add_argument("--samples", type=int, nargs="*", help="as --features")
+    parser.add_argument("--only", nargs="*", help="as --features: experiments, or discovery")
     arguments = parser.parse_args()
-    rate = matmul_rate()
+    rate, facts = matmul_rate(), environment()
     print(f"float64 matrix products: {rate / 1e9:.0f} GFLOP/s")
-    rows: list[dict[str, Any]] = []
-    facts: dict[str, Any] = {"matmul_flops": rate, "rows": rows, "environment": environment()}
     name = "speed-quick" if arguments.quick else "speed"
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"{name}.json"
-    for data in _all_data(arguments.quick, arguments.run):
-        for experiment in EXPERIMENTS:
-            rows.append(measure(experiment, data, rate))
-            _print(rows[-1])
-            path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    some = arguments.features or arguments.samples or arguments.only
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if some else []
+
+    def wanted(experiment: str, n: int, d: int) -> bool:
+        asked = (arguments.only, arguments.samples, arguments.features)
+        return all(not of or it in of for of, it in zip(asked, (experiment, n, d), strict=True))
+
+    def keep(row: dict[str, Any]) -> None:
+        row |= {"commit": facts["commit"], "matmul_flops": rate}
+        _print(row)
+        same = ("experiment", "data", "samples", "features")
+        rows[:] = [other for other in rows if any(other[key] != row[key] for key in same)]
+        rows.append(row)
+        path.write_text(
+            json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
+
+    for n, d, make in _all_data(arguments.quick, arguments.run):
+        chosen = [name for name in EXPERIMENTS if wanted(name, n, d)]
+        data = make() if chosen else None
+        for experiment in chosen:
+            assert data is not None
+            keep(measure(experiment, data, rate))
     for n, d in _discovery_sizes(arguments.quick):
-        rows.append(measure_discovery(n, d))
-        _print(rows[-1])
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if wanted("discovery", n, d):
+            keep(measure_discovery(n, d))
     print(f"written to {path}")
     if not arguments.quick:
         from benchmarks.speed_figure import draw
 
-        draw(facts, FIGURE)
+        draw(rows, FIGURE)
         print(f"figure {FIGURE}")
 
 
@@ -96,7 +118,7 @@ def measure(experiment: str, data: Data, rate: float) -> dict[str, Any]:
     ours = run_ours(experiment, data)
     ours(data.X)  # compiles, and sets up what is set up once
     scores = ours(data.X)
-    seconds = _fastest(lambda: ours(data.X))
+    seconds = _typical(lambda: ours(data.X))
     row: dict[str, Any] = {
         "experiment": experiment,
         "data": data.name,
@@ -115,7 +137,7 @@ def measure(experiment: str, data: Data, rate: float) -> dict[str, Any]:
     if torch.cuda.is_available():
         X = data.X.cuda()
         ours(X)
-        row["seconds_per_site"]["ours_cuda"] = _fastest(lambda: _waited(ours, X)) / positions
+        row["seconds_per_site"]["ours_cuda"] = _typical(lambda: _waited(ours, X)) / positions
         row["peak_bytes"]["ours_cuda"] = peak_memory(lambda: ours(X), X.device)
         row["difference_cuda_cpu"] = float(np.nanmax(np.abs(ours(X) - scores)))
     for name, contender in _contenders(experiment, data).items():
@@ -185,17 +207,22 @@ def random_data(n: int, d: int) -> Data:
     return Data("random", X, y.numpy())
 
 
-def _all_data(quick: bool, run: Path | None) -> Any:
+def _all_data(quick: bool, run: Path | None) -> Iterator[tuple[int, int, Callable[[], Data]]]:
+    """Samples, features, and how to make the data."""
     for d in (576, 4096) if quick else FEATURES:
         for n in (1000,) if quick else SAMPLES:
-            yield random_data(n, d)
+            yield n, d, partial(random_data, n, d)
     if run is not None:
         states, labels = states_and_labels(run)
-        layer = len(states.layers) // 2
-        # Without the first position, where a model keeps one massive token for all sentences.
-        X = states[:, layer, 1 : states.shape[2]].float().contiguous()
-        constant = (X[0] == X).all(0).all(1)
-        yield Data(f"SmolLM2, layer {states.layers[layer]}", X[:, ~constant], labels)
+        yield states.shape[0], states.shape[3], lambda: _real_data(states, labels)
+
+
+def _real_data(states: HiddenStates, labels: np.ndarray) -> Data:
+    """The middle layer, without the positions where all sentences are the same."""
+    layer = len(states.layers) // 2
+    X = states[:, layer].float().contiguous()
+    constant = (X[0] == X).all(0).all(1)
+    return Data(f"SmolLM2, layer {states.layers[layer]}", X[:, ~constant], labels)
 
 
 def _discovery_sizes(quick: bool) -> list[tuple[int, int]]:
@@ -306,7 +333,7 @@ def _seconds(call: Callable[[], Any]) -> float:
     return perf_counter() - started
 
 
-def _fastest(call: Callable[[], Any]) -> float:
+def _typical(call: Callable[[], Any]) -> float:
     """Median of three, of one where a call takes long."""
     first = _seconds(call)
     if first > 20:

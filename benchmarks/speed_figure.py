@@ -25,12 +25,12 @@ LABELS = {
 }
 
 
-def draw(facts: dict[str, Any], path: Path) -> None:
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Milliseconds per site against features and against samples, a panel per experiment."""
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    rows = [row for row in facts["rows"] if row["data"] == "random"]
+    rows = [row for row in rows if row["data"] == "random"]
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.2), sharey="row", layout="constrained")
     for column, (experiment, title) in enumerate(TITLES.items()):
         here = [row for row in rows if row["experiment"] == experiment]
@@ -72,4 +72,4 @@ def _panel(axis: Any, rows: list[dict[str, Any]], along: str, experiment: str) -
 if __name__ == "__main__":
     from benchmarks.speed import FIGURE, OUT
 
-    draw(json.loads((OUT / "speed.json").read_text(encoding="utf-8")), FIGURE)
+    draw(json.loads((OUT / "speed.json").read_text(encoding="utf-8"))["rows"], FIGURE)

@@ -69,16 +69,17 @@ def cross_terms(Zt: Tensor, points: Tensor | None, D: Tensor | None) -> Tensor:
     tiles = triton.cdiv(n, _TILE)
     partial = torch.empty(b, tiles, dtype=torch.float64, device=Zt.device)
     # The first axis of a grid may be long, the second has 65535 places at most.
-    for start in range(0, b, 65535):
-        part = Zt[start : start + 65535]
-        _pair_tiles[(tiles, len(part))](
-            part,
-            ideal,
-            partial[start : start + 65535],
-            n,
-            ideal.stride(0),
-            k=k,
-            p=0 if points is None else len(points),
-            tile=_TILE,
-        )
+    with torch.cuda.device_of(Zt):
+        for start in range(0, b, 65535):
+            part = Zt[start : start + 65535]
+            _pair_tiles[(tiles, len(part))](
+                part,
+                ideal,
+                partial[start : start + 65535],
+                n,
+                ideal.stride(0),
+                k=k,
+                p=0 if points is None else len(points),
+                tile=_TILE,
+            )
     return partial.sum(1)

@@ -85,4 +85,7 @@ def resolve_device(device: Any, default: torch.device) -> torch.device:
     chosen = default if device is None else torch.device(device)
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but torch sees no CUDA device here")
+    if str(chosen) == "cuda":
+        # Another thread's current device need not be that of the caller.
+        chosen = torch.device("cuda", torch.cuda.current_device())
     return chosen

@@ -18,6 +18,11 @@ class Split:
     workers: int
 
 
+def on_cpu(device: torch.device) -> bool:
+    """Whether a device is the CPU."""
+    return device.type == "cpu"
+
+
 def resolve_budget(memory_budget: int | None, device: torch.device) -> int:
     """Bytes to allocate beyond the input: the given number, or a share of what is free."""
     if memory_budget is not None:

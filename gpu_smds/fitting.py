@@ -23,6 +23,7 @@ from gpu_smds.scratch import scratch
 from gpu_smds.sites import Sites
 from gpu_smds.solve import procrustes, ridge_, ridge_svd, signs
 from gpu_smds.states import CentredStates
+from gpu_smds.streamed import is_streamed
 from gpu_smds.targets import Targets
 
 # A block in more pieces than that is gathered entry by entry.
@@ -81,28 +82,35 @@ class FoldFit:
 
 
 def primal(n_train: int, d: int) -> bool:
-    """Whether the features × features system is the smaller one."""
-    return d <= n_train
+    """Whether to solve the features × features system.
+
+    Where that is the smaller one, or hardly the larger: there heavy features, of which language
+    models have some, do not blur the others.
+    """
+    return 5 * d <= 6 * n_train
 
 
 def bytes_per_site(
-    sites: Sites, folds: Folds, solver: Solver, columns: int, incomplete: bool = False
+    sites: Sites,
+    folds: Folds,
+    solver: Solver,
+    columns: int,
+    device: torch.device,
+    incomplete: bool = False,
+    written: bool = False,
 ) -> int:
-    """Peak bytes that a sweep with :func:`fit_folds` or :func:`fit_rows` allocates per site.
+    """Peak bytes that :func:`fit_folds` or :func:`fit_rows` allocates per site.
 
-    ``columns`` are those of all embeddings together.
+    ``columns`` are those of all embeddings together; ``written`` says that the centred states are
+    in any case.
     """
     n, d = sites.n, sites.d
-    n_train = max(fold.n_train for fold in folds.folds)
+    n_train = max((fold.n_train for fold in folds.folds), default=0)
     small = min(n_train, d)
     thin = len(folds) * (columns + 3) * d + 4 * columns * (n + d)
-    work = 0
-    if solver.orthonormal:
-        written = incomplete
-    else:
-        written = True
-        work = n_train * d
-    if solver.needs_gram and primal(n_train, d):
+    written = written or incomplete or not solver.orthonormal or not is_streamed(device)
+    work = n_train * d if written else 0
+    if solver.needs_gram and _in_features(folds, d):
         work += ((len(folds) if folds.partition else 0) + 4) * d * d
     elif solver.needs_gram:
         work += n * n + 3 * n_train * n_train
@@ -387,7 +395,7 @@ def _fit_fold(
             probe = (T @ probe[..., None])[..., 0]
         else:
             assert shared is not None
-            K_test = _sub_block(shared[0], rows.test, rows.train)
+            K_test = _sub_block(shared[0], rows.test, rows.train, "gram beside")
             probe = multiply(K_test.mT, signs(rows.n_test, M)[:, None])[..., 0]
 
     last = max((i for i, alpha in enumerate(solver.alphas) if alpha), default=0)
@@ -403,7 +411,10 @@ def _fit_fold(
             yield fold.project(Wt), determined
             continue
         if in_features:
-            fit = ridge_(own, M, probe, alpha)
+            cancelled = None if shared is None else rows.n_train * fold.shift.square()
+            if cancelled is not None and fold.scale is not None:
+                cancelled = cancelled / fold.scale.square()
+            fit = ridge_(own, M, probe, alpha, cancelled=cancelled)
             Z = fold.project(fit.solution)
         else:
             fit = ridge_(own, Y, probe, alpha, intercept=True)
@@ -423,7 +434,7 @@ def _fit_fold(
 
 def _in_features(folds: Folds, d: int) -> bool:
     """Whether all folds solve the features × features system: they share its parts."""
-    return primal(min(fold.n_train for fold in folds.folds), d)
+    return primal(max(fold.n_train for fold in folds.folds), d)
 
 
 def _system(
@@ -444,7 +455,7 @@ def _system(
         own = T.to(solver.dtype)
         return scatter(own) if in_features else gram(own)
     if not in_features:
-        return _sub_block(shared[0], fold.rows.train, fold.rows.train)
+        return _sub_block(shared[0], fold.rows.train, fold.rows.train, "gram")
     C = _train_scatter(shared, f, fold.shift, fold.rows.n_train)
     if fold.scale is not None:
         C /= fold.scale[:, :, None]
@@ -467,14 +478,14 @@ def _train_scatter(parts: list[Tensor], f: int, shift: Tensor, n_train: int) -> 
     return C
 
 
-def _sub_block(K: Tensor, rows: Rows, columns: Rows) -> Tensor:
-    """Copy of ``K[:, rows][:, :, columns]``, by stretches of consecutive rows and columns."""
+def _sub_block(K: Tensor, rows: Rows, columns: Rows, name: str) -> Tensor:
+    """Copy of ``K[:, rows][:, :, columns]`` in scratch, by stretches of consecutive rows."""
     row_runs, column_runs = runs(rows), runs(columns)
     if len(row_runs) * len(column_runs) > _MOST_STRETCHES:
         every = torch.arange(K.shape[1], device=K.device)
         return K[:, every[rows][:, None], every[columns]]
     shape = [sum(run.stop - run.start for run in of) for of in (row_runs, column_runs)]
-    block = scratch("gram" if rows is columns else "gram beside", (len(K), *shape), K)
+    block = scratch(name, (len(K), *shape), K)
     top = 0
     for down in row_runs:
         bottom, left = top + down.stop - down.start, 0

@@ -19,12 +19,26 @@ _MOST_COMPONENTS = 16
 
 def has_fused(device: torch.device) -> bool:
     """Whether there is a compiled kernel for a device."""
-    return _installed({"cpu": "numba", "cuda": "triton"}.get(device.type, ""))
+    if device.type == "cpu":
+        return _numba_installed()
+    return device.type == "cuda" and _triton_runs(device)
 
 
 @cache
-def _installed(package: str) -> bool:
-    return bool(package) and find_spec(package) is not None
+def _numba_installed() -> bool:
+    return find_spec("numba") is not None
+
+
+@cache
+def _triton_runs(device: torch.device) -> bool:
+    """Triton is installed and has what it compiles with, among it a C compiler."""
+    try:
+        from gpu_smds._triton import cross_terms
+
+        ones = torch.ones(1, 1, 2, dtype=torch.float64, device=device)
+        return bool(cross_terms(ones, ones[0], None).isfinite().all())
+    except Exception:  # of many kinds; the plain form does the same
+        return False
 
 
 def fits_fused(Z: Tensor, points: Tensor | None) -> bool:

@@ -273,7 +273,7 @@ def fit_sites(
     fit = Folds([fold], np.arange(sites.n), partition=False)
     budget = resolve_budget(memory_budget, device)
     incomplete = embedding.incomplete is not None
-    per_site = bytes_per_site(sites, fit, solver, k, incomplete)
+    per_site = bytes_per_site(sites, fit, solver, k, device, incomplete, written=True)
     count = len(sites)
     Wt = torch.empty(count, sites.d, k, dtype=torch.float64, device=device)
     mean = torch.empty(count, sites.d, dtype=torch.float64, device=device)

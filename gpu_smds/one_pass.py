@@ -17,7 +17,7 @@ from gpu_smds.transfer import plan_transfer
 
 
 class OnePass:
-    """Several maps of the same states, which are read, checked and centred once for all of them.
+    """Several maps of the same states, which are read once for all of them.
 
     It pays where reading costs: states in files that do not fit the memory, or on another device.
 

@@ -22,6 +22,8 @@ _ROUNDINGS = 16
 # the projections are then off by about as much.
 _TOLERANCE = 1e-9
 _MOST_STEPS = 100
+# By how much the true residual may be above that of the recursion.
+_SLACK = 10.0
 # Steps between two looks at the residual, each of which waits for a GPU.
 _LOOK = 2
 
@@ -85,5 +87,9 @@ def refine(
         preconditioned = precondition(residual)
         before, size = size, (residual * preconditioned).sum(-2, keepdim=True)
         direction = preconditioned + torch.where(running, size / before, 0) * direction
-    # NaN, of a site without a factor, is not below the goal either.
-    return solution, unsolved | ~(size <= goal).all(-1).all(-1)
+    # What the recursion believes is checked against the system itself. NaN, of a site without a
+    # factor, is not below the goal either.
+    residual = B - apply(solution)
+    size = (residual * precondition(residual)).sum(-2, keepdim=True)
+    solved = (size >= 0) & (size <= _SLACK**2 * goal)
+    return solution, unsolved | ~solved.all(-1).all(-1)

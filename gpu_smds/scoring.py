@@ -13,6 +13,7 @@ from gpu_smds.folds import Folds
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status
+from gpu_smds.stress import needs_whole
 from gpu_smds.sweep import Job
 from gpu_smds.targets import Target, Targets
 
@@ -49,7 +50,11 @@ class Scoring:
         together = Targets(targets, metrics, folds, device)
         plan = Plan.of(folds, solver, together, sites.n)
         incomplete = any(together.incomplete)
-        per_site = bytes_per_site(sites, folds, solver, together.stacked[0].shape[1], incomplete)
+        columns = together.stacked[0].shape[1]
+        per_site = bytes_per_site(sites, folds, solver, columns, device, incomplete)
+        if needs_whole(metrics) or incomplete:
+            # All distances of a test part, and what is sorted, ranked and pooled of its pairs.
+            per_site += 12 * 8 * max(fold.n_test for fold in folds.folds) ** 2
         shape = (len(targets), len(metrics), len(solver.alphas), len(folds), len(sites))
         scores = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
         status = torch.zeros((shape[0], *shape[2:]), dtype=torch.int8, device=device)

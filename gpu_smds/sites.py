@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,7 @@ class Sites:
         if self.d < 1:
             raise ValueError(f"X has no features: its shape is {shape}")
         self._X = X
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return math.prod(self.site_shape)
@@ -78,7 +80,10 @@ class Sites:
         """
         found: list[Tensor] = []
         for index in self._runs(block):
-            run = _as_tensor(self._X[index])
+            # Several threads read; not every store can be read by two at once.
+            with self._lock:
+                part = self._X[index]
+            run = _as_tensor(part)
             if not self.site_shape:
                 run = run[:, None]
             found.extend(run.to(device).unbind(1))
@@ -98,10 +103,15 @@ class Sites:
             yield (slice(None), *lead, slice(a, b))
             start += b - a
 
+    @property
+    def raw_bytes_per_site(self) -> int:
+        """Bytes of a site's raw states, where X is no tensor that they are views of."""
+        widened = 4 if self.dtype.itemsize < 4 else 0
+        return self.n * self.d * (self.dtype.itemsize + widened)
+
     def bytes_per_site(self, written: bool) -> int:
-        """Bytes that a sweep holds per site: ``written`` where the float64 states are."""
-        raw = self.dtype.itemsize + (4 if self.dtype.itemsize < 4 else 0)
-        return self.n * self.d * (raw + 8 * written) + 64 * self.d + 16 * self.n
+        """Bytes of a site's centred states: ``written`` where all of them are."""
+        return 8 * self.n * self.d * written + 64 * self.d + 16 * self.n
 
 
 def _float_dtype(dtype: Any) -> torch.dtype:

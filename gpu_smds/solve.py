@@ -34,7 +34,7 @@ class RidgeSolution:
     probe
         ``(*batch, m)`` the solution for the probe.
     root
-        ``(*batch, m)`` square roots of the system's diagonal.
+        ``(*batch, m)`` square roots of the system's diagonal, before subtractions.
     failed
         ``(*batch)`` bool, where the matrix is not positive definite in floating point.
     """
@@ -75,7 +75,12 @@ def signs(n: int, like: Tensor) -> Tensor:
 
 
 def ridge_(
-    C: Tensor, B: Tensor, probe: Tensor, alpha: float, intercept: bool = False
+    C: Tensor,
+    B: Tensor,
+    probe: Tensor,
+    alpha: float,
+    intercept: bool = False,
+    cancelled: Tensor | None = None,
 ) -> RidgeSolution:
     """Solve (C + αI) S = B by Cholesky, in primal or dual form. C is lost.
 
@@ -96,10 +101,12 @@ def ridge_(
         Dual form of states that are not centred: the solution is that of the centred ones, with
         H = I − 11ᵀ/m in (HCH + αI) S = HB, and its columns sum to zero. It is the solution of the
         system as it is, less the multiple of its solution for a column of ones that makes it so.
+    cancelled
+        ``(*batch, m)`` what was subtracted from the diagonal to get C; its digits are lost.
     """
     diagonal = C.diagonal(dim1=-2, dim2=-1)
     diagonal += alpha
-    root = diagonal.clamp(min=0).sqrt()
+    root = (diagonal if cancelled is None else diagonal + cancelled).clamp(min=0).sqrt()
     factor, failed = cholesky_(C)
     right = torch.cat((B.expand(*C.shape[:-1], B.shape[-1]), probe[..., None]), dim=-1)
     if intercept:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gpu_smds.folds import Rows, is_all
+from gpu_smds.fused import has_fused
 from gpu_smds.scratch import scratch
 from gpu_smds.states import CentredStates
 
@@ -33,6 +34,11 @@ class _RawSite:
         step = site.stride(0)
         flat = torch.as_strided(site, ((n - 1) * step + d,), (1,)).numpy()
         return cls(flat, np.arange(n) * step)
+
+
+def is_streamed(device: torch.device) -> bool:
+    """Whether a sweep reads states in passes: on the CPU, where there is a compiler."""
+    return device.type == "cpu" and has_fused(device)
 
 
 class StreamedStates(CentredStates):
@@ -135,8 +141,6 @@ class StreamedStates(CentredStates):
         """As :meth:`CentredStates.moments`."""
         if rows is None or is_all(rows, self.n):
             return torch.zeros_like(self.mean), self._variance
-        if self._written:
-            return super().moments(rows)
         from gpu_smds._compiled import moments
 
         sums, squares = torch.empty(2, *self.mean.shape, dtype=torch.float64)

@@ -149,18 +149,29 @@ def kl_score(p: Projections) -> Tensor:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, and whether it reads all projected distances at once."""
+    """One metric.
+
+    Attributes
+    ----------
+    score
+        Computes it for every site.
+    whole
+        Whether it reads all projected distances at once.
+    reads
+        What it reads of the ideal distances beside themselves.
+    """
 
     score: Callable[[Projections], Tensor]
     whole: bool
+    reads: tuple[str, ...] = ()
 
 
 METRICS = {
     "scale_normalized_stress": Metric(scale_normalized_score, whole=False),
-    "non_metric_stress": Metric(non_metric_score, whole=True),
-    "shepard_goodness_score": Metric(shepard_score, whole=True),
+    "non_metric_stress": Metric(non_metric_score, True, ("pair_index", "groups")),
+    "shepard_goodness_score": Metric(shepard_score, True, ("pair_index", "ranks")),
     "normalized_stress": Metric(normalized_score, whole=False),
-    "normalized_kl_divergence": Metric(kl_score, whole=True),
+    "normalized_kl_divergence": Metric(kl_score, True, ("probabilities",)),
 }
 
 
@@ -176,6 +187,13 @@ def metric_name(metric: str | StressMetrics) -> str:
     if name not in METRICS:
         raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
     return str(name)
+
+
+def prepare(ideal: Ideal, metrics: Sequence[str]) -> None:
+    """Compute once what otherwise every thread would, of the ideal distances."""
+    for name in metrics:
+        for attribute in METRICS[name].reads:
+            getattr(ideal, attribute)
 
 
 def needs_whole(metrics: Sequence[str]) -> bool:

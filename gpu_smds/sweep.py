@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +17,11 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from gpu_smds._progress import Meter
-from gpu_smds.budget import split_sites
-from gpu_smds.fused import has_fused
+from gpu_smds.budget import on_cpu, split_sites
 from gpu_smds.scratch import drop_scratch, keep_scratch
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
-from gpu_smds.streamed import StreamedStates
+from gpu_smds.streamed import StreamedStates, is_streamed
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Job:
     order
         ``(n,)`` order in which it reads the rows.
     bytes_per_site
-        What it allocates.
+        What it allocates beside the raw states.
     most
         Sites that one core should take at a time.
     """
@@ -64,7 +65,11 @@ def sweep(
     ValueError
         The budget in bytes does not hold one site.
     """
-    per_site = sum(job.bytes_per_site for job in jobs)
+    if not jobs:
+        raise ValueError("there is nothing to do: plan a map first")
+    # One job works after the other, in the same scratch.
+    read_ahead = 1 if on_cpu(device) else 2
+    per_site = read_ahead * sites.raw_bytes_per_site + max(job.bytes_per_site for job in jobs)
     most = min(job.most for job in jobs)
     split = split_sites(len(sites), budget, per_site, device, most)
     blocks = sites.blocks(split.size)
@@ -77,6 +82,13 @@ def sweep(
             job.visit(block, states)
             seconds[number, j] = perf_counter() - started
         return len(block)
+
+    # Threads begin in no such mode, and its tensors cannot be written to outside of it.
+    inference = torch.is_inference_mode_enabled()
+
+    def read_and_show(number: int) -> int:
+        with torch.inference_mode(inference):
+            return show(number, read(number))
 
     def read(number: int) -> list[Tensor]:
         return sites.raw(blocks[number], device)
@@ -91,11 +103,8 @@ def sweep(
                 drop_scratch()
         else:
             with ThreadPoolExecutor(split.workers, "gpu_smds", begin) as pool:
-                pending = [
-                    pool.submit(lambda number: show(number, read(number)), number)
-                    for number in range(len(blocks))
-                ]
                 try:
+                    pending = [pool.submit(read_and_show, n) for n in range(len(blocks))]
                     for done in as_completed(pending):
                         meter.add(done.result())
                 except BaseException:
@@ -109,7 +118,7 @@ def _centred(
     raw: Sequence[Tensor], jobs: Sequence[Job], device: torch.device
 ) -> Iterator[CentredStates]:
     """States of a block for each job, in the form that suits the device."""
-    if device.type == "cpu" and has_fused(device):
+    if is_streamed(device):
         streamed = StreamedStates(raw)
         yield from (streamed.in_order(job.order) for job in jobs)
         return
@@ -137,26 +146,40 @@ def _ahead(count: int, read: Callable[[int], list[Tensor]]) -> Iterator[tuple[in
             yield number, raw
 
 
+# Sweeps under way, from several threads of the caller's, and the cores that they found.
+_lock = threading.Lock()
+_running: list[tuple[int, Any]] = []
+
+
 @contextmanager
 def _shared_cores(workers: int, device: torch.device) -> Iterator[Callable[[], None]]:
     """Split the CPU's cores among workers; yields what each of them has to call first."""
-    cores = torch.get_num_threads()
-    each = max(1, cores // workers)
-    if device.type != "cpu":
+    if not on_cpu(device):
         yield lambda: None
         return
+    with _lock:
+        # numpy and scipy have one number of threads for all, torch one for each thread and a
+        # default for threads to come. The first sweep changes them, the last puts them back.
+        if not _running:
+            limited = _pools().limit(limits=1, user_api="blas")
+            _running.append((torch.get_num_threads(), limited))
+        else:
+            _running.append(_running[0])
+        cores = _running[0][0]
+    each = max(1, cores // workers)
+
+    def begin() -> None:
+        torch.set_num_threads(each)
+        keep_scratch()
+
     try:
-        # numpy and scipy have one number of threads for all, torch one for each thread
-        # and a default for threads to come, which is put back.
-        with _pools().limit(limits=1, user_api="blas"):
-
-            def begin() -> None:
-                torch.set_num_threads(each)
-                keep_scratch()
-
-            yield begin
+        yield begin
     finally:
-        torch.set_num_threads(cores)
+        with _lock:
+            torch.set_num_threads(cores)
+            _, limited = _running.pop()
+            if not _running:
+                limited.restore_original_limits()
 
 
 @cache

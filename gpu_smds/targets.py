@@ -17,7 +17,7 @@ from gpu_smds.ideal import Ideal
 from gpu_smds.incomplete import DefinedPairs
 from gpu_smds.manifolds import Embedding, Manifold
 from gpu_smds.status import Status, raise_status, undefined
-from gpu_smds.stress import needs_whole, score_projections
+from gpu_smds.stress import needs_whole, prepare, score_projections
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Target:
                     status = Status.OK if embedding.determined else Status.UNDETERMINED
                     if "shepard_goodness_score" in metrics and ideal.all_equal:
                         status = Status.EQUAL_DISTANCES
+            if ideal is not None:
+                prepare(ideal, metrics)
             target.embeddings.append(embedding)
             target.ideals.append(ideal)
             target.status.append(status)

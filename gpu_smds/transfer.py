@@ -19,6 +19,7 @@ from gpu_smds.results import ScoreMap
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status, undefined
+from gpu_smds.streamed import is_streamed
 from gpu_smds.stress import metric_name
 from gpu_smds.sweep import Job, sweep
 from gpu_smds.targets import Target, Targets
@@ -114,7 +115,7 @@ def plan_transfer(
     scores = scores.to(where)
     status = torch.zeros(scores.shape, dtype=torch.int8, device=where)
     columns = n_sources * fitted.W.shape[-2]
-    written = columns > _FEW
+    written = columns > _FEW or not is_streamed(where)
 
     def visit(block: Block, states: CentredStates) -> None:
         if written:
@@ -147,7 +148,7 @@ def plan_transfer(
         found, why = scores.reshape(axes).mT, status.reshape(axes).mT
         return ScoreMap(found.cpu().numpy(), why.cpu().numpy(), dims)
 
-    per_site = sites.bytes_per_site(written) + 8 * columns * (2 * sites.d + 3 * sites.n)
+    per_site = sites.bytes_per_site(written) + 8 * columns * (4 * sites.d + 3 * sites.n)
     return Job(visit, plain.order, per_site, 2 if written else 8), result
 
 
@@ -181,7 +182,7 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
         scores[span] = values[0].masked_fill(undefined(state), torch.nan)
         status[span] = state
 
-    job = Job(visit, folds.order, sites.bytes_per_site(written=False), 8)
+    job = Job(visit, folds.order, sites.bytes_per_site(not is_streamed(where)), 8)
     sweep(sites, [job], where, budget, Meter(False, len(sites), "scoring"))
     dims = ("fold", *(f"site{axis}" for axis in range(len(sites.site_shape))))
     return ScoreMap(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cases
 import numpy as np
@@ -13,7 +14,7 @@ import tolerances
 import torch
 from sklearn.model_selection import KFold
 
-from gpu_smds import OnePass, fit_map, fused, refine, score_map, streamed, transfer_map
+from gpu_smds import OnePass, fit_map, fitting, fused, refine, score_map, streamed, transfer_map
 from gpu_smds.blas import cholesky_, gram, multiply, scatter
 from gpu_smds.folds import runs
 from gpu_smds.ideal import Ideal
@@ -37,7 +38,7 @@ def cores(request):
 
 def _plain(monkeypatch):
     monkeypatch.setattr(fused, "has_fused", lambda device: False)
-    for module in ("sweep", "ideal"):
+    for module in ("streamed", "ideal"):
         monkeypatch.setattr(f"gpu_smds.{module}.has_fused", lambda device: False)
 
 
@@ -62,7 +63,8 @@ def test_cholesky_and_where_there_is_none(rng, cores):
 
 def test_scratch_is_reused_while_it_is_kept():
     like = torch.zeros(1, dtype=torch.float64)
-    assert scratch("a", (3, 4), like).data_ptr() != scratch("b", (3, 4), like).data_ptr()
+    one, other = scratch("a", (3, 4), like), scratch("a", (3, 4), like)
+    assert one.data_ptr() != other.data_ptr()
     keep_scratch()
     first = scratch("a", (3, 4), like)
     assert scratch("a", (2, 2), like).data_ptr() == first.data_ptr()
@@ -205,7 +207,10 @@ def test_what_float32_does_not_solve_is_left_to_float64(rng, monkeypatch):
     y = cases.labels(rng, 60)
     X = cases.states(rng, y, (3,), 20)
     monkeypatch.setattr(refine, "_MOST_STEPS", 0)
+    fits, original = [], fitting._ridge
+    monkeypatch.setattr(fitting, "_ridge", lambda *a: fits.append(len(a[0])) or original(*a))
     fallen_back = score_map(X, y, dtype=torch.float32)
+    assert sum(fits) == 9  # three sites, three folds
     np.testing.assert_allclose(fallen_back.scores, score_map(X, y).scores, atol=tolerances.SCORE)
 
 
@@ -242,6 +247,34 @@ def test_one_pass_gives_what_each_map_gives(rng, monkeypatch, compiled):
         np.testing.assert_allclose(found.scores, alone.scores, rtol=0, atol=tolerances.CHUNK)
     with pytest.raises(ValueError, match="make another"):
         once.score_map(y)
+
+
+def test_inference_mode_reaches_the_threads(rng):
+    y, X = rng.random(40), torch.from_numpy(rng.normal(size=(40, 6, 8)))
+    with torch.inference_mode():
+        inside = score_map(X, y), transfer_map(fit_map(X[:, :1], y), X, y)
+    outside = score_map(X, y), transfer_map(fit_map(X[:, :1], y), X, y)
+    for a, b in zip(inside, outside, strict=True):
+        tolerances.assert_same(a.scores, b.scores)
+
+
+def test_maps_from_several_threads_at_once(rng):
+    from threadpoolctl import threadpool_info
+
+    y, X = rng.random(40), rng.normal(size=(40, 30, 8))
+    alone, torchs = score_map(X, y), torch.get_num_threads()
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: score_map(X, y), range(6)))
+    for result in found:
+        tolerances.assert_same(result.scores, alone.scores)
+    assert [pool["num_threads"] for pool in threadpool_info()] == before
+    assert torch.get_num_threads() == torchs
+
+
+def test_a_pass_without_a_map(rng):
+    with pytest.raises(ValueError, match="plan a map first"):
+        OnePass(rng.normal(size=(40, 3, 8))).run()
 
 
 def test_blas_threads_are_put_back(rng):

@@ -14,11 +14,12 @@ _MEASURED = """
 import json, sys
 import numpy as np, torch
 from benchmarks.memory import peak_memory
-from gpu_smds import fit_map, score_map, transfer_map
+from gpu_smds import METRICS, fit_map, score_map, transfer_map
 
 n, d, budget, case = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+torch.set_num_threads(8)  # as many sites at once as the budget lets through
 generator = torch.Generator().manual_seed(0)
-X = torch.randn(n, 12, d, generator=generator)
+X = torch.randn(n, 24, d, generator=generator)
 y = torch.rand(n, generator=generator).numpy()
 few, fitted = torch.randn(30, 2, 8, generator=generator), fit_map(X[:, :1], y, standardize="all")
 calls = {
@@ -30,6 +31,8 @@ calls = {
     "orthonormal": lambda X, y: score_map(
         X, y, orthonormal=True, standardize="all", memory_budget=budget
     ),
+    "five metrics": lambda X, y: score_map(X, y, metric=list(METRICS), memory_budget=budget),
+    "orthonormal fit": lambda X, y: fit_map(X, y, orthonormal=True, memory_budget=budget),
     "fit": lambda X, y: fit_map(X, y, standardize="all", memory_budget=budget),
     "transfer": lambda X, y: transfer_map(fitted, X, y, memory_budget=budget),
 }
@@ -52,6 +55,8 @@ CASES = {
     "float32": (1000, 1500, 200 << 20),
     "minimum norm": (600, 300, 100 << 20),
     "orthonormal": (4000, 500, 60 << 20),
+    "five metrics": (1500, 20, 120 << 20),
+    "orthonormal fit": (4000, 500, 100 << 20),
     "fit": (2000, 400, 100 << 20),
     "transfer": (4000, 500, 60 << 20),
 }
@@ -78,7 +83,7 @@ def test_the_budget_bounds_what_is_allocated(case):
 
 def test_labels_of_many_samples_need_no_distance_matrix():
     """Of 20,000 × 20,000 distances, 3.2 GB, nothing is kept."""
-    code = _MEASURED.replace("X = torch.randn(n, 12, d", "X = torch.randn(n, 2, d")
+    code = _MEASURED.replace("X = torch.randn(n, 24, d", "X = torch.randn(n, 2, d")
     done = subprocess.run(
         [sys.executable, "-c", code, "20000", "16", str(64 << 20), "ridge"],
         capture_output=True,
