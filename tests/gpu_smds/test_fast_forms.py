@@ -249,6 +249,37 @@ def test_one_pass_gives_what_each_map_gives(rng, monkeypatch, compiled):
         once.score_map(y)
 
 
+class _Store:
+    """States that are read on demand, which says when it is read a second time."""
+
+    def __init__(self, X):
+        self.X, self.shape, self.dtype = X, X.shape, X.dtype
+        self.reads, self.second = 0, threading.Event()
+
+    def __getitem__(self, index):
+        self.reads += 1
+        if self.reads == 2:
+            self.second.set()
+        return self.X[index]
+
+
+def test_the_next_block_is_read_while_one_is_worked_on(rng):
+    y, store = rng.random(40), _Store(rng.normal(size=(40, 6, 8)))
+    ahead = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        # Called when a block is done; without reading ahead the second would have to wait for it.
+        found = score_map(
+            store, y, progress=lambda *_: ahead.append(store.second.wait(timeout=20))
+        ).scores
+    finally:
+        torch.set_num_threads(threads)
+    assert ahead == [True, True, True]
+    assert store.reads == 3
+    tolerances.assert_same(found, score_map(store.X, y).scores)
+
+
 def test_inference_mode_reaches_the_threads(rng):
     y, X = rng.random(40), torch.from_numpy(rng.normal(size=(40, 6, 8)))
     with torch.inference_mode():
