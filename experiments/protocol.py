@@ -109,8 +109,13 @@ def _plan_reuse(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
         standardize="all",
         device=setting.device,
     )
-    scores = once.transfer_map(fitted, setting.labels)
-    return lambda: _clipped(scores().scores[:, :, 0], scores().status[:, :, 0])
+    planned = once.transfer_map(fitted, setting.labels)
+
+    def result() -> ScoreMap:
+        found = planned()
+        return _clipped(found.scores[:, :, 0], found.status[:, :, 0])
+
+    return result
 
 
 def _plan_rigid(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
@@ -120,7 +125,7 @@ def _plan_rigid(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
     """
     n = len(setting.labels)
     split = int(0.8 * n)
-    scores = once.score_map(
+    planned = once.score_map(
         setting.labels,
         manifold=setting.manifold,
         cv=[(np.arange(split), np.arange(split, n))],
@@ -128,7 +133,12 @@ def _plan_rigid(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
         orthonormal=True,
         standardize="all",
     )
-    return lambda: _clipped(scores().scores, scores().status)
+
+    def result() -> ScoreMap:
+        found = planned()
+        return _clipped(found.scores, found.status)
+
+    return result
 
 
 #: Experiments on all sites, which share one pass over the states.

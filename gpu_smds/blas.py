@@ -61,9 +61,8 @@ def cholesky_(C: Tensor) -> tuple[Tensor, Tensor]:
 
     Above the diagonal of a factor stands anything. Never raises and never waits for a GPU.
     """
-    potrf = _potrf() if _on_one_core(C) and C.dtype == torch.float64 else None
-    if not C.shape[-1]:
-        potrf = None
+    takes = _on_one_core(C) and C.dtype == torch.float64 and C.shape[-1] > 0
+    potrf = _potrf() if takes else None
     if potrf is None:
         factor, info = torch.linalg.cholesky_ex(C)
         return factor, info != 0

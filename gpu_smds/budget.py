@@ -18,11 +18,6 @@ class Split:
     workers: int
 
 
-def on_cpu(device: torch.device) -> bool:
-    """Whether a device is the CPU."""
-    return device.type == "cpu"
-
-
 def resolve_budget(memory_budget: int | None, device: torch.device) -> int:
     """Bytes to allocate beyond the input: the given number, or a share of what is free."""
     if memory_budget is not None:
@@ -43,6 +38,11 @@ def _free_memory() -> int:
         return 0
     found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     return 1024 * found[0] if found else 0
+
+
+def most_sites(written: bool) -> int:
+    """Sites that one core should take at a time: few where their centred states are written."""
+    return 2 if written else 8
 
 
 def split_sites(

@@ -123,11 +123,6 @@ def bytes_per_site(
     return sites.bytes_per_site(written) + 8 * (work + thin)
 
 
-def most_sites(solver: Solver) -> int:
-    """Sites that one core should work on at a time: few where their states are written down."""
-    return 8 if solver.orthonormal else 2
-
-
 @dataclass(frozen=True)
 class Plan:
     """Everything about the folds that no site changes, on the device.
@@ -199,8 +194,8 @@ def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
             (i, solve_incomplete(part.train(), i.pairs, i.columns.stop - i.columns.start))
             for i in plan.targets.incomplete[f]
         ]
-        unconverged = torch.zeros(len(plan.targets), len(states), dtype=torch.bool)
-        unconverged = unconverged.to(states.mean.device)
+        shape = (len(plan.targets), len(states))
+        unconverged = torch.zeros(shape, dtype=torch.bool, device=states.mean.device)
         for incomplete, fit in iterative:
             unconverged[incomplete.target] = ~fit.converged
         fits = _fit_fold(part, plan, f, products[f], probes[f], shared)

@@ -19,9 +19,9 @@ from gpu_smds._validation import (
     check_choice,
     resolve_device,
 )
-from gpu_smds.budget import resolve_budget
+from gpu_smds.budget import most_sites, resolve_budget
 from gpu_smds.fitted import FittedMap
-from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows, most_sites
+from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows
 from gpu_smds.folds import Fold, Folds, Rows, resolve_folds
 from gpu_smds.manifolds import Embedding, resolve_manifold
 from gpu_smds.results import ScoreMap
@@ -295,6 +295,6 @@ def fit_sites(
         Wt[span] = fitted.Wt.masked_fill(undefined(state)[:, None, None], torch.nan)
         mean[span], scale[span], status[span] = fitted.mean, fitted.scale, state
 
-    job = Job(fit_block, fit.order, per_site, most_sites(solver))
+    job = Job(fit_block, fit.order, per_site, most_sites(not solver.orthonormal))
     sweep(sites, [job], device, budget, Meter(progress, count, "fitting"))
     return SiteMaps(Wt, mean, scale, status)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_smds.fitting import Plan, Solver, bytes_per_site, fit_folds, most_sites
+from gpu_smds.budget import most_sites
+from gpu_smds.fitting import Plan, Solver, bytes_per_site, fit_folds
 from gpu_smds.folds import Folds
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
@@ -77,4 +78,6 @@ class Scoring:
                     scores[t, :, fit.alpha, fit.fold, span] = values
                     status[t, fit.alpha, fit.fold, span] = state
 
-        return cls(Job(visit, folds.order, per_site, most_sites(solver)), scores, status)
+        return cls(
+            Job(visit, folds.order, per_site, most_sites(not solver.orthonormal)), scores, status
+        )

@@ -55,19 +55,10 @@ class StreamedStates(CentredStates):
     """
 
     def __init__(self, raw: Sequence[Tensor]) -> None:
-        from gpu_smds._compiled import moments
-
         self.eps = torch.finfo(raw[0].dtype).eps
         self._sites = [_RawSite.of(site) for site in raw]
-        self.n, d = raw[0].shape
-        sums, squares = torch.empty(2, len(raw), d, dtype=torch.float64)
-        # As seen from one of the rows: what Σx² − (Σx)²/n loses is then n roundings at most.
-        first = torch.stack([site[0] for site in raw]).double()
-        for b, site in enumerate(self._sites):
-            moments(site.flat, site.starts, first[b].numpy(), sums[b].numpy(), squares[b].numpy())
-        from_first = sums / self.n
-        self._variance = squares / self.n - from_first.square()
-        self.mean = first + from_first
+        self.n, self._d = raw[0].shape
+        self.mean, self._variance, squares = self._moments([site.starts for site in self._sites])
         self.non_finite = ~squares.sum(1).isfinite()
         self._zero(self.mean)
         self._zero(self._variance)
@@ -82,6 +73,21 @@ class StreamedStates(CentredStates):
 
     def __len__(self) -> int:
         return len(self._sites)
+
+    def _moments(self, starts: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, variance and summed squares ``(b, d)`` of the raw rows that start there.
+
+        As seen from the first of them: what Σx² − (Σx)²/n loses is then n roundings at most.
+        """
+        from gpu_smds._compiled import moments
+
+        first, sums, squares = torch.empty(3, len(self), self._d, dtype=torch.float64)
+        for b, (site, rows) in enumerate(zip(self._sites, starts, strict=True)):
+            first[b] = torch.from_numpy(site.flat[rows[0] : rows[0] + self._d])
+            moments(site.flat, rows, first[b].numpy(), sums[b].numpy(), squares[b].numpy())
+        count = len(starts[0])
+        from_first = sums / count
+        return first + from_first, squares / count - from_first.square(), squares
 
     def _zero(self, values: Tensor) -> Tensor:
         if bool(self.non_finite.any()):
@@ -141,22 +147,11 @@ class StreamedStates(CentredStates):
         """As :meth:`CentredStates.moments`."""
         if rows is None or is_all(rows, self.n):
             return torch.zeros_like(self.mean), self._variance
-        from gpu_smds._compiled import moments
-
-        sums, squares = torch.empty(2, *self.mean.shape, dtype=torch.float64)
-        first = torch.empty_like(self.mean)
-        for b, site in enumerate(self._sites):
-            starts = _some(site.starts, rows)
-            d = first.shape[1]
-            if not len(starts):  # a fold without rows, which its status names
-                return torch.zeros_like(first), torch.zeros_like(first)
-            first[b] = torch.from_numpy(site.flat[starts[0] : starts[0] + d])
-            centre = first[b].numpy()
-            moments(site.flat, starts, centre, sums[b].numpy(), squares[b].numpy())
-        count = len(starts)
-        from_first = sums / count
-        variance = squares / count - from_first.square()
-        return self._zero(first + from_first - self.mean), self._zero(variance)
+        starts = [_some(site.starts, rows) for site in self._sites]
+        if not len(starts[0]):  # a fold without rows, which its status names
+            return torch.zeros_like(self.mean), torch.zeros_like(self.mean)
+        mean, variance, _ = self._moments(starts)
+        return self._zero(mean - self.mean), self._zero(variance)
 
 
 def _some(starts: np.ndarray, rows: Rows) -> np.ndarray:

@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from gpu_smds._progress import Meter
-from gpu_smds.budget import on_cpu, split_sites
+from gpu_smds.budget import split_sites
 from gpu_smds.scratch import drop_scratch, keep_scratch
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
@@ -68,7 +68,7 @@ def sweep(
     if not jobs:
         raise ValueError("there is nothing to do: plan a map first")
     # One job works after the other, in the same scratch.
-    read_ahead = 1 if on_cpu(device) else 2
+    read_ahead = 1 if device.type == "cpu" else 2
     per_site = read_ahead * sites.raw_bytes_per_site + max(job.bytes_per_site for job in jobs)
     most = min(job.most for job in jobs)
     split = split_sites(len(sites), budget, per_site, device, most)
@@ -154,7 +154,7 @@ _running: list[tuple[int, Any]] = []
 @contextmanager
 def _shared_cores(workers: int, device: torch.device) -> Iterator[Callable[[], None]]:
     """Split the CPU's cores among workers; yields what each of them has to call first."""
-    if not on_cpu(device):
+    if device.type != "cpu":
         yield lambda: None
         return
     with _lock:

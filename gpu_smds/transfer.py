@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_labels, resolve_device
-from gpu_smds.budget import resolve_budget
+from gpu_smds.budget import most_sites, resolve_budget
 from gpu_smds.fitted import FittedMap
 from gpu_smds.folds import Fold, Folds, resolve_folds, take
 from gpu_smds.maps import SiteMaps, fit_sites
@@ -149,7 +149,7 @@ def plan_transfer(
         return ScoreMap(found.cpu().numpy(), why.cpu().numpy(), dims)
 
     per_site = sites.bytes_per_site(written) + 8 * columns * (4 * sites.d + 3 * sites.n)
-    return Job(visit, plain.order, per_site, 2 if written else 8), result
+    return Job(visit, plain.order, per_site, most_sites(written)), result
 
 
 def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMap:
@@ -182,7 +182,7 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
         scores[span] = values[0].masked_fill(undefined(state), torch.nan)
         status[span] = state
 
-    job = Job(visit, folds.order, sites.bytes_per_site(not is_streamed(where)), 8)
+    job = Job(visit, folds.order, sites.bytes_per_site(not is_streamed(where)), most_sites(False))
     sweep(sites, [job], where, budget, Meter(False, len(sites), "scoring"))
     dims = ("fold", *(f"site{axis}" for axis in range(len(sites.site_shape))))
     return ScoreMap(

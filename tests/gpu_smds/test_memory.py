@@ -62,18 +62,22 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_budget_bounds_what_is_allocated(case):
-    n, d, budget = CASES[case]
+def _peak(code, *arguments):
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURED, str(n), str(d), str(budget), case],
+        [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
-    peak = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_budget_bounds_what_is_allocated(case):
+    n, d, budget = CASES[case]
+    peak = _peak(_MEASURED, n, d, budget, case)
     if peak is None:
         pytest.skip("this system does not say what a process has allocated at its peak")
     assert peak <= budget + _SLACK
@@ -84,13 +88,5 @@ def test_the_budget_bounds_what_is_allocated(case):
 def test_labels_of_many_samples_need_no_distance_matrix():
     """Of 20,000 × 20,000 distances, 3.2 GB, nothing is kept."""
     code = _MEASURED.replace("X = torch.randn(n, 24, d", "X = torch.randn(n, 2, d")
-    done = subprocess.run(
-        [sys.executable, "-c", code, "20000", "16", str(64 << 20), "ridge"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    peak = json.loads(done.stdout)
+    peak = _peak(code, 20_000, 16, 64 << 20, "ridge")
     assert peak is None or peak <= (64 << 20) + _SLACK
