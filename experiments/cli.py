@@ -51,6 +51,13 @@ class Quantize(StrEnum):
     study = "study"
 
 
+class FinalNorm(StrEnum):
+    """Which side of the final norm the last state is on."""
+
+    post = "post"
+    pre = "pre"
+
+
 class Dtype(StrEnum):
     """Precision of model and states."""
 
@@ -133,8 +140,9 @@ def _register(command: str, text: str) -> None:
         quantize: Annotated[
             Quantize | None,
             typer.Option(
-                help="4bit (nf4, bfloat16), 8bit, study (fp4, float16) or none. Default: 4bit for "
-                "llama and qwen, else none.",
+                help="Weights by bitsandbytes: 4bit (nf4, computed in bfloat16), 8bit, study (fp4, "
+                "computed in float16, which overflows), or none. Default: 4bit for llama and "
+                "qwen, else none.",
             ),
         ] = None,
         dtype: Annotated[
@@ -147,9 +155,25 @@ def _register(command: str, text: str) -> None:
             int | None,
             typer.Option(
                 min=1,
-                help="Sentences at a time; halved when memory runs out. Default: 32, 4 quantised.",
+                help="Most sentences at a time. Default: as many as --batch-tokens hold.",
             ),
         ] = None,
+        batch_tokens: Annotated[
+            int | None,
+            typer.Option(
+                min=1,
+                help="Most tokens at a time, padding included; halved when memory runs out. "
+                "Default: 512 on a CPU, 8192 on a GPU.",
+                show_default=False,
+            ),
+        ] = None,
+        final_norm: Annotated[
+            FinalNorm,
+            typer.Option(
+                help="The last hidden state: after the model's final norm, as transformers and the "
+                "study have it, or before it, as all others are."
+            ),
+        ] = FinalNorm.post,
         protocol: Annotated[str, typer.Option(help="Experiments as the study ran them.")] = "study",
         out: Annotated[
             Path | None,
@@ -168,7 +192,12 @@ def _register(command: str, text: str) -> None:
             typer.Option("--trust-remote-code", help="Run code that comes with a hub model."),
         ] = False,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Say what would be done, and stop.")
+            bool,
+            typer.Option(
+                "--dry-run",
+                help="Say what it would take: sentences, bytes, memory, disk, and the time, from "
+                "a short trial.",
+            ),
         ] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -191,6 +220,8 @@ def _register(command: str, text: str) -> None:
             dtype=dtype.value if dtype else None,
             device=device,
             batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            final_norm=final_norm.value,
             out=out,
             save=not no_save,
             force=force,
@@ -221,7 +252,7 @@ for _command, _text in COMMANDS.items():
 @app.command()
 def models() -> None:
     """List the model aliases and where each would come from."""
-    from extract.models import ALIASES, resolve_model
+    from extract.sources import ALIASES, resolve_model
 
     with _errors_in_one_line(debug=False):
         for alias, (hub_id, quantize) in ALIASES.items():

@@ -12,7 +12,10 @@ from extract import ExtractError, UsageError
 from extract.states import write_json
 
 NAME = "manifest.json"
-_PACKAGES = ("gpu-smds", "torch", "transformers", "numpy", "scikit-learn", "safetensors")
+_PACKAGES = (
+    *("gpu-smds", "torch", "transformers", "bitsandbytes", "numpy", "scikit-learn"),
+    "safetensors",
+)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -28,7 +31,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        manifest["identity"]["states"], manifest["identity"]["experiments"]
+        manifest["identity"]["states"].setdefault("final_norm", "post")  # not asked for once
+        manifest["identity"]["experiments"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ExtractError(
             f"{path} cannot be read ({error}): use --force to start afresh, or another --out"

@@ -29,6 +29,8 @@ class Options:
     dtype: str | None = None
     device: str | None = None
     batch_size: int | None = None
+    batch_tokens: int | None = None
+    final_norm: str = "post"
     out: Path | None = None
     save: bool = True
     force: bool = False

@@ -39,7 +39,7 @@ class Setting:
         Number of hidden states of the model, blocks + 1.
     source
         Position whose map Exp 3 reuses.
-    manifold, device
+    manifold, device, memory_budget
         As in :func:`gpu_smds.score_map`.
     """
 
@@ -50,6 +50,7 @@ class Setting:
     source: int
     manifold: str = "circular"
     device: torch.device | None = None
+    memory_budget: int | None = None
 
 
 def folds() -> KFold:
@@ -89,6 +90,7 @@ def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
         manifold=setting.manifold,
         standardize="all",
         device=setting.device,
+        memory_budget=setting.memory_budget,
         progress=progress,
     )
     status = np.maximum(fitted.status[:, :, None], fitted.status[:, None, :])
@@ -108,6 +110,7 @@ def _plan_reuse(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
         manifold=setting.manifold,
         standardize="all",
         device=setting.device,
+        memory_budget=setting.memory_budget,
     )
     planned = once.transfer_map(fitted, setting.labels)
 
@@ -153,7 +156,7 @@ def on_all_sites(
     names: Sequence[str], setting: Setting, progress: Progress = False
 ) -> dict[str, tuple[ScoreMap, float]]:
     """Experiments of :data:`ON_ALL_SITES` in one pass, each with its part of the time."""
-    once = OnePass(setting.states, device=setting.device)
+    once = OnePass(setting.states, setting.device, setting.memory_budget)
     planned = {name: ON_ALL_SITES[name](setting, once) for name in names}
     once.run(progress)
     return {

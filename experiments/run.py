@@ -5,16 +5,18 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from experiments import protocol
 from experiments.console import Screen
 from experiments.manifest import check_identity, read_manifest, versions, write_manifest
 from experiments.options import Options
+from experiments.plan import Plan, duration, experiment_seconds
 from experiments.protocol import Setting
 from experiments.results import (
     EXPERIMENTS,
@@ -23,18 +25,13 @@ from experiments.results import (
     load_result,
     save_result,
 )
-from extract import HiddenStates, Prompts, UsageError, align, read_prompts, study_prompts, tokenize
-from extract.models import (
-    ModelSource,
-    hub_token,
-    load_config,
-    load_model,
-    load_tokenizer,
-    resolve_device,
-    resolve_model,
-    tokenizer_facts,
-)
+from extract import HiddenStates, Prompts, UsageError, read_prompts, study_prompts
+from extract.capture import extract_states
+from extract.models import QUANTIZATIONS, load_model, resolve_device, tokenizer_facts
+from extract.reader import n_states
+from extract.sources import ModelSource, hub_token, resolve_model
 from gpu_smds import ScoreMap, manifold_names
+from gpu_smds.budget import resolve_budget
 from gpu_smds.manifolds import resolve_manifold
 
 
@@ -61,6 +58,8 @@ class Run:
     manifest: dict[str, Any] | None
     device: Any
     screen: Screen
+    _plan: Plan | None = None
+    _saved: Callable[[], None] | None = None
 
     @classmethod
     def prepare(
@@ -98,6 +97,19 @@ class Run:
         if found is not None:
             check_identity(folder, found["identity"], run.identity)
             run.manifest = found
+        if command != "figures" and not (found and found.get("extracted")):
+            screen.note(f"{source.name}: loading the tokenizer")
+            run._plan = Plan.of(
+                source,
+                prompts,
+                options,
+                run.quantize,
+                device,
+                folder,
+                found.get("batches") if found else None,
+            )
+            if not options.dry_run:
+                run._plan.check()
         return run
 
     @property
@@ -119,6 +131,7 @@ class Run:
                 "layers": options.layers,
                 "quantize": self.quantize,
                 "dtype": options.dtype,
+                "final_norm": options.final_norm,
             },
             "experiments": {
                 "manifold": options.manifold,
@@ -184,132 +197,140 @@ class Run:
             columns.landmarks["source"],
             self.options.manifold,
             self.device,
+            self.manifest.get("memory_budget"),
         )
 
-    def plan(self) -> list[str]:
-        """What a run would do, without loading the model's weights."""
-        tokenizer, tokens, positions = self._aligned()
-        del tokenizer
-        from extract.capture import hidden_size, n_states, parse_layers
-
-        config = load_config(self.source, hub_token(), self.options.trust_remote_code)
-        layers = parse_layers(self.options.layers, n_states(config))
-        itemsize = {"float32": 4, "float16": 2, "bfloat16": 2}.get(self.options.dtype or "", 4)
-        size = len(tokens) * len(layers) * len(positions) * hidden_size(config) * itemsize
-        existing = next(p for p in [self.folder, *self.folder.absolute().parents] if p.exists())
-        free = shutil.disk_usage(existing).free
-        lengths = [len(row) for row in tokens.ids]
-        return [
-            f"model      {self.source.name} ({self.source.kind}), quantisation {self.quantize}, "
-            f"on {self.device}",
-            f"sentences  {len(tokens)}, {min(lengths)} to {max(lengths)} tokens",
-            f"positions  {len(positions)} ({positions.mode}): {' '.join(positions.words)}",
-            f"layers     {len(layers)} of {n_states(config)} hidden states, width "
-            f"{hidden_size(config)}",
-            f"states     {size / 1e9:.2f} GB" + ("" if self.options.save else ", kept in memory"),
-            f"disk       {free / 1e9:.1f} GB free at {existing}",
-            f"folder     {self.folder}",
-            *(f"note       {line}" for line in positions.report),
-        ]
-
-    def _aligned(self) -> tuple[Any, Any, Any]:
-        tokenizer = load_tokenizer(self.source, hub_token(), self.options.trust_remote_code)
-        tokens = tokenize(self.prompts, tokenizer)
-        positions = align(
-            self.prompts,
-            tokens,
-            self.options.positions,
-            self.options.source,
-            self.options.destination,
-            self.options.distractor,
-        )
-        return tokenizer, tokens, positions
-
-    def _extract(self) -> tuple[HiddenStates, Columns]:
-        # Imported here, so that a run which only reads results need not load transformers.
-        from extract.capture import (
-            BATCH_SIZE,
-            BATCH_SIZE_QUANTIZED,
-            extract_states,
-            n_states,
-            parse_layers,
+    def dry_run(self) -> None:
+        """Print what a run would take; the model is loaded for a short trial."""
+        screen = self.screen
+        if self._plan is None:
+            screen.note(f"{self.source.name}: finished states of {self.folder} would be used again")
+            return
+        for line in self._plan.lines():
+            screen.console.print(line, markup=False, soft_wrap=True)
+        self._plan.check()
+        reading = self._plan.reading_seconds(self._load())
+        free_memory()
+        computing = experiment_seconds(self._plan, self.prompts.labels, self.options.manifold)
+        screen.console.print(
+            f"time       about {duration(reading)} for the sentences and {duration(computing)} "
+            "for the experiments, as a short trial suggests",
+            markup=False,
+            soft_wrap=True,
         )
 
-        screen, options = self.screen, self.options
-        screen.note(f"{self.source.name}: loading the tokenizer")
-        tokenizer, tokens, positions = self._aligned()
-        for line in positions.report:
-            (screen.warn if line.startswith("raw positions") else screen.note)(line)
-        screen.note(f"{self.source.name}: loading the model")
-        model = load_model(
+    def saved(self) -> None:
+        """Wait until the files of the states are complete, and note that they are.
+
+        Raises
+        ------
+        ExtractError
+            They could not be written; what else was computed is kept.
+        """
+        if self._saved is None or self.manifest is None:
+            return
+        self._saved()
+        self._saved = None
+        self.manifest["extracted"] = self.options.save
+        write_manifest(self.folder, self.manifest)
+
+    def _load(self) -> Any:
+        assert self._plan is not None
+        self.screen.note(f"{self.source.name}: loading the model")
+        return load_model(
             self.source,
             self.device,
-            options.dtype,
+            self.options.dtype,
             self.quantize,
             hub_token(),
-            options.trust_remote_code,
+            self.options.trust_remote_code,
+            self._plan.config,
+            self._plan.spread,
         )
-        layers = parse_layers(options.layers, n_states(model.config))
-        default = BATCH_SIZE if self.quantize == "none" else BATCH_SIZE_QUANTIZED
-        batch_size = options.batch_size or default
-        identity = self.identity
-        self.manifest = {
+
+    def _extract(self) -> tuple[HiddenStates, Columns]:
+        assert self._plan is not None
+        plan, screen, options = self._plan, self.screen, self.options
+        for line in plan.positions.report:
+            (screen.warn if line.startswith("raw positions") else screen.note)(line)
+        config = plan.config
+        manifest: dict[str, Any] = {
             "format_version": 1,
-            "identity": identity,
+            "identity": self.identity,
             "extracted": False,
             "model": self.source.fingerprint()
             | {
                 "name": self.source.name,
-                "commit": getattr(model.config, "_commit_hash", None),
-                "type": model.config.model_type,
+                "commit": getattr(config, "_commit_hash", None),
+                "type": config.model_type,
             },
-            "n_states": n_states(model.config),
-            "tokenizer": tokenizer_facts(tokenizer),
-            "positions": positions.facts(),
-            "batch_size": batch_size,
+            "quantization": QUANTIZATIONS.get(self.quantize),
+            "n_states": n_states(config),
+            "tokenizer": tokenizer_facts(plan.tokenizer),
+            "positions": plan.positions.facts(),
+            "batches": plan.sizes,
+            "memory_budget": resolve_budget(None, self.device),
             "device": str(self.device),
             "versions": versions(),
         }
-        if options.force or read_manifest(self.folder) is None:
+        if options.force or self.manifest is None:
             self._discard()
-        write_manifest(self.folder, self.manifest)
+        else:
+            # An interrupted run goes on with its own blocks, so that its numbers are the same.
+            manifest["memory_budget"] = self.manifest["memory_budget"]
+        self.manifest = manifest
+        write_manifest(self.folder, manifest)
         self.prompts.to_csv(self.folder / "prompts.csv")
         metadata = {
-            "model": json.dumps(self.manifest["model"]),
-            "revision": str(self.source.revision or self.manifest["model"]["commit"] or ""),
-            "tokenizer": json.dumps(self.manifest["tokenizer"]),
+            "model": json.dumps(manifest["model"]),
+            "revision": str(self.source.revision or manifest["model"]["commit"] or ""),
+            "tokenizer": json.dumps(manifest["tokenizer"]),
             "prompts_hash": self.prompts.hash,
             "quantize": self.quantize,
         }
+
+        def replan(sizes: list[int]) -> None:
+            manifest["batches"] = sizes
+            write_manifest(self.folder, manifest)
+
         with screen.progress(f"{self.source.name}: reading sentences", "sentences") as report:
-            states = extract_states(
-                model,
-                tokens,
-                positions,
+            found = extract_states(
+                self._load,
+                plan.tokens,
+                plan.positions,
                 folder=self.folder / "states" if options.save else None,
-                layers=layers,
-                batch_size=batch_size,
+                layers=plan.layers,
+                sizes=plan.sizes,
                 metadata=metadata,
-                pad_token_id=tokenizer.pad_token_id,
+                pad_token_id=plan.tokenizer.pad_token_id,
+                final_norm=options.final_norm,
+                place=plan.place,
+                replan=replan,
                 progress=report,
             )
-        del model
         free_memory()
+        if found.damaged:
+            screen.warn(f"{found.damaged} batches of the interrupted run were damaged: read again")
+        if found.hooked is False:
+            screen.note(
+                "the blocks of this model cannot be read one by one: all its hidden states are held"
+            )
+        states = found.states
         bad = int(states.nonfinite.sum())
         if bad:
-            sites = int((states.nonfinite > 0).sum())
             screen.warn(
-                f"{bad} states are NaN or infinite, so {sites} sites are undefined: "
+                f"{bad} states are NaN or infinite, so {int((states.nonfinite > 0).sum())} sites "
+                f"are undefined ({_named(states, plan.positions.words)}): "
                 f"{_overflow_advice(str(states.dtype))}"
             )
-        self.manifest |= {
-            "extracted": options.save,
+        manifest |= {
             "dtype": str(states.dtype).removeprefix("torch."),
             "shape": list(states.shape),
             "nonfinite": bad,
         }
-        write_manifest(self.folder, self.manifest)
-        return states, columns_of(self.manifest)
+        write_manifest(self.folder, manifest)
+        self._saved = found.saved
+        return states, columns_of(manifest)
 
     def _discard(self) -> None:
         """Remove what an earlier run left; files that are not ours stay."""
@@ -355,6 +376,14 @@ def _prompts(options: Options) -> Prompts:
         except UsageError:
             return read_prompts(options.prompts, align=False)
     return read_prompts(options.prompts)
+
+
+def _named(states: HiddenStates, words: Sequence[str]) -> str:
+    """Where states are not finite: the first layers and words of it."""
+    sites = [
+        f"layer {states.layers[i]} {words[t]}" for i, t in np.argwhere(states.nonfinite).tolist()
+    ]
+    return ", ".join(sites[:3]) + (f" and {len(sites) - 3} more" if len(sites) > 3 else "")
 
 
 def _overflow_advice(dtype: str) -> str:

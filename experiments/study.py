@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from experiments import summary
 from experiments.console import Screen
 from experiments.discovery import discover_run, report_discovery
 from experiments.draw import draw_comparison, draw_run
+from experiments.lock import only_one
 from experiments.manifest import check_identity, read_manifest
 from experiments.options import Options
 from experiments.results import EXPERIMENTS, load_result
@@ -36,14 +38,19 @@ def execute(command: str, options: Options, screen: Screen) -> None:
     ]
     if options.dry_run:
         for run in runs:
-            for line in run.plan():
-                screen.console.print(line, markup=False, soft_wrap=True)
+            run.dry_run()
         return
     finished = []
-    for run in runs:
-        results = figures_again(run) if command == "figures" else _one(command, run)
-        finished.append((run, results))
-        free_memory()
+    with ExitStack() as held:
+        for folder in folders:
+            held.enter_context(only_one(folder))
+        for run in runs:
+            try:
+                results = figures_again(run) if command == "figures" else _one(command, run)
+            finally:
+                run.saved()
+            finished.append((run, results))
+            free_memory()
     if command in ("all", "figures") and len(runs) > 1:
         path = folders[0].parent / "comparison.png"
         draw_comparison(path, [(run.source.name, results) for run, results in finished])

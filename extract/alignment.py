@@ -7,6 +7,7 @@ or names into several tokens.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,10 @@ class Positions:
             "report": list(self.report),
             "source_columns": {str(k): v for k, v in self.source_columns.items()},
         }
+
+    def to_json(self) -> str:
+        """:meth:`facts` in one line."""
+        return json.dumps(self.facts(), ensure_ascii=False)
 
 
 def tokenize(prompts: Prompts, tokenizer: Any) -> Tokens:

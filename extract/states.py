@@ -1,23 +1,19 @@
 """Hidden states of all sentences, layers and positions: in memory or as safetensors files.
 
 One file per layer, ``layer_00.safetensors``, holds the tensor ``hidden_states`` (samples,
-positions, features). While a model runs, the files are filled in place under the name
-``….partial`` through a memory map and get their final name when they are complete, so a file
-with its final name is always whole and an interrupted run goes on where it stopped.
+positions, features); ``index.json`` holds their sizes and checksums. ``writer.py`` writes them.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,7 +23,7 @@ from extract.errors import ExtractError
 
 FORMAT_VERSION = 1
 TENSOR = "hidden_states"
-INDEX, PROGRESS = "index.json", "progress.json"
+INDEX = "index.json"
 
 _SAFETENSORS_NAMES = {
     torch.float64: "F64",
@@ -129,198 +125,6 @@ class HiddenStates:
         return cls(tensors, tuple(layers), metadata, nonfinite)
 
 
-class StatesWriter:
-    """Fill the files of all layers batch by batch.
-
-    Parameters
-    ----------
-    folder
-        Where the files go; None keeps the states in memory.
-    layers
-        Layer numbers.
-    shape
-        (samples, positions, features).
-    dtype
-        Dtype the model computes in.
-    metadata
-        Written into the header of every file.
-
-    Attributes
-    ----------
-    rows_done
-        Samples finished by an earlier, interrupted call with the same plan.
-
-    Raises
-    ------
-    ExtractError
-        The disk is full or the folder cannot be written.
-    """
-
-    def __init__(
-        self,
-        folder: Path | None,
-        layers: Sequence[int],
-        shape: tuple[int, int, int],
-        dtype: torch.dtype,
-        metadata: dict[str, str],
-    ) -> None:
-        self.folder, self.layers, self.shape, self.dtype = folder, tuple(layers), shape, dtype
-        self.metadata = metadata
-        self.rows_done = 0
-        self.nonfinite = np.zeros((len(layers), shape[1]), dtype=np.int64)
-        if folder is None:
-            try:
-                self.tensors = [torch.empty(shape, dtype=dtype) for _ in layers]
-            except (MemoryError, RuntimeError) as error:  # torch's for the CPU is a RuntimeError
-                raise ExtractError(
-                    f"{len(layers) * self._bytes() / 1e9:.2f} GB of states do not fit the memory: "
-                    "leave out --no-save, or keep fewer --layers"
-                ) from error
-            return
-        self._plan = hashlib.sha256(
-            json.dumps([metadata, self.layers, shape, str(dtype)]).encode()
-        ).hexdigest()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not self._resume():
-                self._allocate()
-            self.tensors = [map_file(path, writable=True)[0] for path in self._partials()]
-        except OSError as error:
-            self._give_up(error)
-
-    def write(self, start: int, batch: Sequence[Tensor]) -> None:
-        """Write the states of some samples: per layer ``(b, positions, d)``."""
-        stop = start + len(batch[0])
-        for i, (target, states) in enumerate(zip(self.tensors, batch, strict=True)):
-            target[start:stop].copy_(states)
-            bad = (~target[start:stop].isfinite()).sum((0, 2))
-            self.nonfinite[i] += bad.cpu().numpy()
-        if self.folder is not None:
-            facts = {
-                "plan": self._plan,
-                "rows_done": stop,
-                "nonfinite": self.nonfinite.tolist(),
-            }
-            try:
-                write_json(self.folder / PROGRESS, facts)
-            except OSError as error:
-                self._give_up(error)
-        self.rows_done = stop
-
-    def finish(self) -> HiddenStates:
-        """Give the files their final names and return the states."""
-        if self.folder is None:
-            return HiddenStates(self.tensors, self.layers, self.metadata, self.nonfinite)
-        try:
-            self._flush()
-            files = {}
-            partials = self._partials()
-            for layer, partial, digest in zip(
-                self.layers, partials, hash_files(partials), strict=True
-            ):
-                files[_name(layer)] = {
-                    "layer": layer,
-                    "bytes": partial.stat().st_size,
-                    "sha256": digest,
-                }
-            for layer, partial in zip(self.layers, partials, strict=True):
-                partial.replace(self.folder / _name(layer))
-            facts = {"files": files, "nonfinite": self.nonfinite.tolist()}
-            write_json(self.folder / INDEX, facts)
-            # Last: as long as it is there, the next call takes the files up again.
-            (self.folder / PROGRESS).unlink(missing_ok=True)
-        except OSError as error:
-            self._give_up(error)
-        # The maps stay valid: renaming does not touch what they show.
-        return HiddenStates(self.tensors, self.layers, self.metadata, self.nonfinite)
-
-    def _partials(self) -> list[Path]:
-        assert self.folder is not None
-        return [self.folder / (_name(layer) + ".partial") for layer in self.layers]
-
-    def _flush(self) -> None:
-        for path in self._partials():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-
-    def _resume(self) -> bool:
-        """Take up an interrupted extraction with the same plan; True if there is one."""
-        assert self.folder is not None
-        try:
-            facts = json.loads((self.folder / PROGRESS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        if facts.get("plan") != self._plan:
-            return False
-        for layer, partial in zip(self.layers, self._partials(), strict=True):
-            # Interrupted while the files got their final names: they are partial ones again.
-            final = self.folder / _name(layer)
-            if final.is_file() and not partial.exists():
-                final.replace(partial)
-            if not partial.is_file() or partial.stat().st_size != self._size(layer):
-                return False
-        self.rows_done = int(facts["rows_done"])
-        self.nonfinite = np.array(facts["nonfinite"], dtype=np.int64)
-        return True
-
-    def _allocate(self) -> None:
-        assert self.folder is not None
-        replaced = list(self.folder.glob("layer_*.safetensors*"))
-        needed, free = self._needed(), shutil.disk_usage(self.folder).free
-        free += sum(path.stat().st_size for path in replaced)
-        if needed > free:
-            self._too_full()
-        for old in [*replaced, self.folder / INDEX, self.folder / PROGRESS]:
-            old.unlink(missing_ok=True)
-        for layer, path in zip(self.layers, self._partials(), strict=True):
-            with path.open("wb") as file:
-                # Reserved now, so that a full disk shows before the model runs and not as a
-                # crash of a write into the map.
-                os.posix_fallocate(file.fileno(), 0, self._size(layer))
-                file.write(self._header(layer))
-
-    def _bytes(self) -> int:
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    def _size(self, layer: int) -> int:
-        return len(self._header(layer)) + self._bytes()
-
-    def _needed(self) -> int:
-        return sum(self._size(layer) for layer in self.layers)
-
-    def _header(self, layer: int) -> bytes:
-        """The header of a safetensors file that holds one tensor."""
-        tensor = {
-            "dtype": _SAFETENSORS_NAMES[self.dtype],
-            "shape": list(self.shape),
-            "data_offsets": [0, self._bytes()],
-        }
-        metadata = self.metadata | {"layer": str(layer)}
-        text = json.dumps({"__metadata__": metadata, TENSOR: tensor}).encode()
-        text += b" " * (-len(text) % 64)  # data aligned for the memory map
-        return len(text).to_bytes(8, "little") + text
-
-    def _give_up(self, error: OSError) -> NoReturn:
-        assert self.folder is not None
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ExtractError(f"{self.folder} cannot be written: {error.strerror}") from error
-        if self.rows_done:
-            raise ExtractError(
-                f"the disk of {self.folder} is full: free some space and give the same command "
-                f"again, it goes on after sentence {self.rows_done}"
-            ) from error
-        for partial in self._partials():
-            partial.unlink(missing_ok=True)
-        self._too_full(error)
-
-    def _too_full(self, error: OSError | None = None) -> NoReturn:
-        raise ExtractError(
-            f"the disk of {self.folder} is too full for {self._needed() / 1e9:.2f} GB of "
-            "states: free some space, choose --out on another disk, fewer --layers or "
-            "--no-save"
-        ) from error
-
-
 def map_file(path: Path, writable: bool) -> tuple[Tensor, dict[str, str]]:
     """Memory-map the tensor of a safetensors file; returns it with the file's metadata.
 
@@ -348,6 +152,18 @@ def map_file(path: Path, writable: bool) -> tuple[Tensor, dict[str, str]]:
     return torch.from_numpy(raw).view(dtype).view(shape), header.get("__metadata__", {})
 
 
+def header(shape: Sequence[int], dtype: torch.dtype, metadata: dict[str, str]) -> bytes:
+    """Head of a safetensors file that holds one tensor of hidden states."""
+    tensor = {
+        "dtype": _SAFETENSORS_NAMES[dtype],
+        "shape": list(shape),
+        "data_offsets": [0, int(np.prod(shape)) * dtype.itemsize],
+    }
+    text = json.dumps({"__metadata__": metadata, TENSOR: tensor}).encode()
+    text += b" " * (-len(text) % 64)  # data aligned for the memory map
+    return len(text).to_bytes(8, "little") + text
+
+
 def hash_files(paths: Sequence[Path]) -> list[str]:
     """SHA-256 of files, several at a time."""
 
@@ -369,5 +185,6 @@ def write_json(path: Path, facts: Any) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _name(layer: int) -> str:
+def layer_name(layer: int) -> str:
+    """Name of a layer's file."""
     return f"layer_{layer:02d}.safetensors"

@@ -25,19 +25,35 @@ def resolve_budget(memory_budget: int | None, device: torch.device) -> int:
             raise ValueError(f"memory_budget must be a positive number of bytes: {memory_budget}")
         return int(memory_budget)
     if device.type == "cuda":
+        return free_memory(device) // 2
+    return max(_CPU_DEFAULT, free_memory(device) // 8)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had on a device, that of cached files included; 0 where nobody tells."""
+    if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free // 2
-    return max(_CPU_DEFAULT, _free_memory() // 8)
-
-
-def _free_memory() -> int:
-    """Bytes that can be had, that of cached files included; 0 where nobody tells."""
+        # What torch holds in reserve is as good as free.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return 0
-    found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * found[0] if found else 0
+    found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return min([*found, *_group_limit()], default=0)
+
+
+def _group_limit() -> list[int]:
+    """Bytes left to this process' control group, which a container or a batch system limits."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        lines = (group / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+    files = [int(line.split()[1]) for line in lines if line.startswith(("file ", "shmem "))]
+    return [max(0, limit - used + files[0] - files[-1])] if len(files) == 2 else []
 
 
 def most_sites(written: bool) -> int:

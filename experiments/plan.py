@@ -1,0 +1,307 @@
+"""What an extraction will take, known before the model is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments import protocol
+from experiments.options import Options
+from experiments.protocol import Setting
+from extract import ExtractError, Positions, Prompts, Tokens, align, tokenize
+from extract.batches import BATCH_TOKENS_CPU, BATCH_TOKENS_CUDA, batch_sizes, reading_order
+from extract.capture import check_lengths, padded, parse_layers, read_lengths
+from extract.footprint import batch_bytes, weight_bytes
+from extract.models import compute_dtype, load_config, load_tokenizer
+from extract.reader import StateReader, hidden_size, n_states, text_config
+from extract.sources import ModelSource, hub_token
+from gpu_smds.budget import free_memory
+
+#: Part of the free memory that is not counted on.
+_RESERVE = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sentences, positions, batches and bytes of an extraction.
+
+    Attributes
+    ----------
+    source, quantize, device, folder, save
+        As asked for.
+    tokenizer, config
+        As loaded.
+    tokens, positions
+        The sentences' tokens and which of them are kept.
+    layers
+        Numbers of hidden states that are kept.
+    sizes
+        Sentences of every batch, in reading order.
+    dtype
+        Dtype of the states, as far as it can be known.
+    weights
+        Bytes of the model's weights; None where they cannot be known.
+    """
+
+    source: ModelSource
+    quantize: str
+    device: torch.device
+    folder: Path
+    save: bool
+    tokenizer: Any
+    config: Any
+    tokens: Tokens
+    positions: Positions
+    layers: tuple[int, ...]
+    sizes: list[int]
+    dtype: torch.dtype
+    weights: int | None
+
+    @classmethod
+    def of(
+        cls,
+        source: ModelSource,
+        prompts: Prompts,
+        options: Options,
+        quantize: str,
+        device: torch.device,
+        folder: Path,
+        sizes: Sequence[int] | None = None,
+    ) -> Plan:
+        """Tokenize and align the sentences and size the model; its weights are not read.
+
+        ``sizes`` are the batches of an interrupted run.
+
+        Raises
+        ------
+        ExtractError, UsageError
+            No such model; sentences that are too long or cannot be aligned; unknown layers.
+        """
+        token, trust = hub_token(), options.trust_remote_code
+        tokenizer = load_tokenizer(source, token, trust)
+        tokens = tokenize(prompts, tokenizer)
+        positions = align(
+            prompts,
+            tokens,
+            options.positions,
+            options.source,
+            options.destination,
+            options.distractor,
+        )
+        config = load_config(source, token, trust)
+        check_lengths(tokens, config)
+        lengths = read_lengths(tokens, positions)
+        cuda = device.type == "cuda"
+        budget = options.batch_tokens or (BATCH_TOKENS_CUDA if cuda else BATCH_TOKENS_CPU)
+        if sizes is None or sum(sizes) != len(tokens):
+            sizes = batch_sizes(lengths, budget, options.batch_size)
+        kind = compute_dtype(source, options.dtype, quantize)
+        dtype = getattr(torch, kind) if kind else _own_dtype(config)
+        return cls(
+            source,
+            quantize,
+            device,
+            folder,
+            options.save,
+            tokenizer,
+            config,
+            tokens,
+            positions,
+            parse_layers(options.layers, n_states(config)),
+            list(sizes),
+            dtype,
+            weight_bytes(config, dtype, quantize),
+        )
+
+    @property
+    def states(self) -> int:
+        """Bytes of all states."""
+        return len(self.layers) * self._layer
+
+    @property
+    def _layer(self) -> int:
+        features = hidden_size(self.config)
+        return len(self.tokens) * len(self.positions) * features * self.dtype.itemsize
+
+    @property
+    def batch(self) -> int:
+        """Bytes that the largest batch takes while it is read, roughly."""
+        tokens = max(self.sizes[0], 1) * max(read_lengths(self.tokens, self.positions))
+        return batch_bytes(self.config, tokens, self.dtype)
+
+    @property
+    def spread(self) -> bool:
+        """Whether the weights need more than the one GPU that was not asked for by number."""
+        if str(self.device) != "cuda" or self.weights is None:
+            return False
+        return self.weights + self.batch > free_memory(self.device)
+
+    def place(self, needed: int) -> torch.device | None:
+        """Where the states stay while they are used; None: in the files, mapped."""
+        if self.device.type == "cuda" and needed <= free_memory(self.device) // 2:
+            return self.device
+        return None if self.save else torch.device("cpu")
+
+    def reading_seconds(self, model: Any) -> float:
+        """Estimate of the time that the model takes for all sentences, from one batch."""
+        lengths = read_lengths(self.tokens, self.positions)
+        rows = reading_order(lengths)[: self.sizes[0]]
+        with StateReader(model, self.layers) as reader:
+            batch = padded(self.tokens, self.positions, rows, int(self.tokenizer.pad_token_id))
+            reader.check(*(part[:1] for part in batch))
+            reader.read(*batch)  # sets up libraries
+            started = perf_counter()
+            for states in reader.read(*batch):
+                states.cpu()
+            seconds = perf_counter() - started
+        return seconds / batch[0].numel() * sum(lengths)
+
+    def check(self) -> None:
+        """Refuse what cannot fit, before anything is loaded or written.
+
+        Raises
+        ------
+        ExtractError
+            Too little memory or disk, with the option that would make it fit.
+        """
+        host = free_memory(torch.device("cpu"))
+        devices = [self.device] if not self.spread else _all_devices()
+        room = sum(free_memory(device) for device in devices)
+        needed = (self.weights or 0) + self.batch
+        if room and needed > room * (1 - _RESERVE):
+            raise ExtractError(
+                f"{self.source.name} needs {_gb(needed)} of memory, {_gb(room)} are free: "
+                f"{self._smaller(room)}"
+            )
+        if self.save:
+            self._check_disk(host)
+        elif host and self.device.type == "cpu" and needed + self.states > host * (1 - _RESERVE):
+            raise ExtractError(
+                f"{_gb(self.states)} of states do not fit the memory beside the model, of which "
+                f"{_gb(host)} are free: leave out --no-save"
+                + self._fewer(host * (1 - _RESERVE) - needed)
+            )
+
+    def _check_disk(self, host: int) -> None:
+        free = self.free_disk()
+        if self.states > free:
+            memory = host * (1 - _RESERVE) - (self.weights or 0) - self.batch
+            in_memory = ", or --no-save, since they fit the memory" if self.states < memory else ""
+            raise ExtractError(
+                f"the disk of {self.folder} is too full: {_gb(self.states)} of states, "
+                f"{_gb(free)} are free: free some space, or choose --out on another disk"
+                f"{in_memory}{self._fewer(free)}"
+            )
+
+    def free_disk(self) -> int:
+        """Bytes that the run may fill: free ones, and those of states that it replaces."""
+        held = sum(f.stat().st_size for f in (self.folder / "states").glob("layer_*.safetensors*"))
+        return shutil.disk_usage(_existing(self.folder)).free + held
+
+    def _smaller(self, room: int) -> str:
+        for quantize in ("8bit", "4bit"):
+            if self.quantize not in ("none", "8bit") or self.quantize == quantize:
+                continue
+            weights = weight_bytes(self.config, self.dtype, quantize)
+            if weights is not None and weights + self.batch < room * (1 - _RESERVE):
+                return f"--quantize {quantize} needs {_gb(weights + self.batch)}"
+        half = batch_bytes(self.config, max(len(row) for row in self.tokens.ids), self.dtype)
+        if self.weights is not None and self.weights + half < room * (1 - _RESERVE):
+            return "give a smaller --batch-tokens"
+        return "choose a smaller model, or another --device"
+
+    def _fewer(self, room: float) -> str:
+        count = int(room // self._layer) if self._layer else 0
+        if not 0 < count < len(self.layers):
+            return ""
+        return f", or at most {count} --layers, such as --layers {_spread_out(self.layers, count)}"
+
+    def lines(self) -> list[str]:
+        """What a dry run prints."""
+        lengths = [len(row) for row in self.tokens.ids]
+        host = free_memory(torch.device("cpu"))
+        weights = "unknown" if self.weights is None else _gb(self.weights)
+        found = [
+            f"model      {self.source.name} ({self.source.kind}), quantisation {self.quantize}, "
+            f"on {self.device}{' and others' if self.spread else ''}",
+            f"sentences  {len(self.tokens)}, {min(lengths)} to {max(lengths)} tokens, "
+            f"{sum(lengths):,} in all",
+            f"batches    {len(self.sizes)}, of up to {max(self.sizes)} sentences",
+            f"positions  {len(self.positions)} ({self.positions.mode}): "
+            f"{' '.join(self.positions.words)}",
+            f"layers     {len(self.layers)} of {n_states(self.config)} hidden states, width "
+            f"{hidden_size(self.config)}",
+            f"states     {_gb(self.states)} ({str(self.dtype).removeprefix('torch.')})"
+            + ("" if self.save else ", kept in memory"),
+            f"memory     {weights} of weights, {_gb(self.batch)} for a batch",
+        ]
+        found += [
+            f"           {_gb(free_memory(device))} free on {device}"
+            for device in _all_devices()
+            if device.type == "cuda"
+        ]
+        found += [
+            f"           {_gb(host)} free on the host",
+            f"disk       {_gb(self.free_disk())} free at {_existing(self.folder)}",
+            f"folder     {self.folder}",
+            *(f"note       {line}" for line in self.positions.report),
+        ]
+        return found
+
+
+def experiment_seconds(plan: Plan, labels: np.ndarray, manifold: str) -> float:
+    """Estimate of the time of the experiments on all sites, from a few of random states."""
+    rng = np.random.default_rng(0)
+    few = min(torch.get_num_threads(), 4)
+
+    def seconds(positions: int) -> float:
+        shape = (len(labels), 1, positions, hidden_size(plan.config))
+        states = torch.from_numpy(rng.standard_normal(shape, np.float32)).to(plan.dtype)
+        setting = Setting(states, labels, (0,), 1, 0, manifold, plan.device)
+        started = perf_counter()
+        protocol.on_all_sites(list(protocol.ON_ALL_SITES), setting)
+        return perf_counter() - started
+
+    seconds(few)  # sets up libraries
+    # What all sites share, such as the labels' part, counts once.
+    shared, more = seconds(few), seconds(4 * few)
+    per_site = max(0.0, more - shared) / (3 * few)
+    return shared + per_site * len(plan.layers) * len(plan.positions)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _own_dtype(config: Any) -> torch.dtype:
+    found = getattr(text_config(config), "dtype", None) or getattr(config, "dtype", None)
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _all_devices() -> list[torch.device]:
+    """The GPUs and the CPU."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [*(torch.device("cuda", i) for i in range(count)), torch.device("cpu")]
+
+
+def _existing(folder: Path) -> Path:
+    return next(p for p in [folder, *folder.absolute().parents] if p.exists())
+
+
+def _spread_out(layers: Sequence[int], count: int) -> str:
+    chosen = np.linspace(0, len(layers) - 1, count).round().astype(int)
+    return ",".join(str(layers[i]) for i in chosen)
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:.0f} GB"

@@ -1,0 +1,214 @@
+"""Hidden states, taken from a model while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from extract.errors import ExtractError
+
+
+def text_config(config: Any) -> Any:
+    """The part of a configuration that describes the language model."""
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def n_states(config: Any) -> int:
+    """Number of hidden states: the embeddings and one per block."""
+    return int(text_config(config).num_hidden_layers) + 1
+
+
+def hidden_size(config: Any) -> int:
+    """Width of the hidden states."""
+    return int(text_config(config).hidden_size)
+
+
+class _Enough(Exception):  # noqa: N818  no error: the layers above are not wanted
+    pass
+
+
+class StateReader:
+    """Forward hooks that keep the chosen positions of the chosen layers, and nothing else.
+
+    Layer 0 is the first block's input, layer i the output of block i, as in ``hidden_states`` of
+    transformers. Positions are gathered where the block ran, so that padding and other positions
+    are freed as the model goes on; no block above the last layer is run.
+
+    Parameters
+    ----------
+    model
+        A transformers model without head.
+    layers
+        Numbers of hidden states.
+    final_norm
+        "post": the last state is what the model returns, after its final norm, as in
+        transformers; "pre": it is the output of the last block.
+
+    Attributes
+    ----------
+    blocks
+        The model's blocks, or None where hooks would not give what transformers gives: states
+        are then taken from ``output_hidden_states``, which holds all of them at a time.
+    """
+
+    def __init__(self, model: Any, layers: Sequence[int], final_norm: str = "post") -> None:
+        self.model, self.layers, self.final_norm = model, tuple(layers), final_norm
+        self.last = n_states(model.config) - 1
+        self.blocks: nn.ModuleList | None = None
+        self._handles: list[Any] = []
+        self._wanted = set(layers)
+        self._index: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._found: dict[int, Tensor] = {}
+        self._stop = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._unhook()
+
+    def check(self, ids: Tensor, mask: Tensor, columns: Tensor) -> list[Tensor]:
+        """Read one batch both ways, by hooks and by ``output_hidden_states``; returns its states.
+
+        Hooks are used from then on if both agree to the last bit.
+
+        Raises
+        ------
+        ExtractError
+            They do not, and ``final_norm`` is "pre", which only hooks can read.
+        """
+        for blocks in block_lists(self.model):
+            self.blocks = blocks
+            self._hook()
+            with self._reading(columns):
+                theirs = self._run(ids, mask, output_hidden_states=True).hidden_states
+                expected = self._gather(theirs)
+                agreed = all(
+                    _same(self._found[layer], expected[layer])
+                    for layer in self.layers
+                    if layer in self._found
+                    and not (self.final_norm == "pre" and layer == self.last)
+                )
+                if agreed and self._wanted == self._found.keys():
+                    return [self._found[layer] for layer in self.layers]
+            self._unhook()
+        self.blocks = None
+        if self.final_norm == "pre" and self.last in self._wanted:
+            raise ExtractError(
+                f"the blocks of {type(self.model).__name__} cannot be read by themselves: leave "
+                "out --final-norm pre"
+            )
+        return self.read(ids, mask, columns)
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor, mask: Tensor, columns: Tensor) -> list[Tensor]:
+        """States of one batch.
+
+        Parameters
+        ----------
+        ids, mask
+            ``(b, length)`` tokens, and 0 where they are padding.
+        columns
+            ``(b, T)`` tokens to keep.
+
+        Returns
+        -------
+        states : list of tensors
+            Per layer ``(b, T, d)``, on the device of the block and as wide as computed.
+        """
+        with self._reading(columns):
+            if self.blocks is None:
+                self._found = self._gather(
+                    self._run(ids, mask, output_hidden_states=True).hidden_states
+                )
+            else:
+                self._stop = max(self.layers) < self.last or self.final_norm == "pre"
+                self._run(ids, mask)
+            return [self._found[layer] for layer in self.layers]
+
+    @torch.inference_mode()
+    def _run(self, ids: Tensor, mask: Tensor, **more: Any) -> Any:
+        device = self.model.device
+        where = device if device.type != "meta" else torch.device("cpu")
+        try:
+            output = self.model(
+                input_ids=ids.to(where), attention_mask=mask.to(where), use_cache=False, **more
+            )
+        except _Enough:
+            return None
+        if self.final_norm == "post":
+            self._keep(self.last, output.last_hidden_state)
+        return output
+
+    @contextmanager
+    def _reading(self, columns: Tensor) -> Iterator[None]:
+        rows = torch.arange(len(columns))[:, None]
+        self._index, self._found = {torch.device("cpu"): (rows, columns)}, {}
+        try:
+            yield
+        finally:
+            # Nothing of a batch stays, not even after one that did not fit the memory.
+            self._index, self._found, self._stop = {}, {}, False
+
+    def _keep(self, layer: int, states: Tensor) -> None:
+        """Gather the positions of a layer; ends the forward pass after the last one wanted."""
+        if layer in self._wanted and self._index:
+            self._found[layer] = self._chosen(states)
+        if self._stop and layer == max(self.layers):
+            raise _Enough
+
+    def _gather(self, hidden_states: Sequence[Tensor]) -> dict[int, Tensor]:
+        return {layer: self._chosen(hidden_states[layer]) for layer in self.layers}
+
+    def _chosen(self, states: Tensor) -> Tensor:
+        """The positions to keep, of states ``(b, length, d)``."""
+        if states.device not in self._index:
+            rows, columns = self._index[torch.device("cpu")]
+            self._index[states.device] = rows.to(states.device), columns.to(states.device)
+        return states[self._index[states.device]]
+
+    def _hook(self) -> None:
+        assert self.blocks is not None
+
+        def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self._keep(0, args[0] if args else kwargs["hidden_states"])
+
+        self._handles.append(self.blocks[0].register_forward_pre_hook(before, with_kwargs=True))
+        for number, block in enumerate(self.blocks, start=1):
+            if number == self.last and self.final_norm == "post":
+                break
+
+            def after(module: Any, args: Any, output: Any, number: int = number) -> None:
+                self._keep(number, output[0] if isinstance(output, tuple) else output)
+
+            self._handles.append(block.register_forward_hook(after))
+
+    def _unhook(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+
+def block_lists(model: nn.Module) -> list[nn.ModuleList]:
+    """Lists of modules that may be the model's blocks: as many as it has, the outermost first."""
+    count = n_states(model.config) - 1
+    lists = [
+        (name.count("."), module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
+    return [module for _, module in sorted(lists, key=lambda item: item[0])]
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)

@@ -1,0 +1,384 @@
+"""Keep the states of batch after batch: in memory, in files, or in both.
+
+The files are as large as they will be from the start, under the name ``….partial``. A thread beside
+the model fills them in place through a memory map and notes every finished batch, with a checksum,
+in ``progress.jsonl``. When all rows are there the files get their names; so a file with its final
+name is always whole, nothing is written twice, and after an interruption at any moment the next
+call goes on after the last finished batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import queue
+import shutil
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from extract.errors import ExtractError
+from extract.states import INDEX, HiddenStates, hash_files, header, layer_name, map_file, write_json
+
+PROGRESS = "progress.jsonl"
+#: Batches that wait for the disk before the model has to.
+_AHEAD = 2
+
+
+class StatesWriter:
+    """Take the states of batches in any order; each row once.
+
+    Parameters
+    ----------
+    folder
+        Where the files go; None writes none.
+    layers
+        Layer numbers.
+    shape
+        (samples, positions, features).
+    dtype
+        Dtype the model computes in.
+    metadata
+        Written into the header of every file.
+    batches
+        Rows of the batches to come; those of another plan are not taken up.
+    keep
+        Device on which all states are kept as well; None reads them from the files.
+
+    Attributes
+    ----------
+    done
+        Batches ``(row, row, ...)`` that are finished, by an interrupted call with the same plan
+        to begin with.
+    damaged
+        Number of batches whose checksum was not the one noted: they are read again.
+
+    Raises
+    ------
+    ExtractError
+        The disk is full or the folder cannot be written; the states do not fit the memory.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        layers: Sequence[int],
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        metadata: dict[str, str],
+        batches: Sequence[np.ndarray],
+        keep: torch.device | None = None,
+    ) -> None:
+        self.folder, self.layers, self.shape, self.dtype = folder, tuple(layers), shape, dtype
+        self.metadata = metadata
+        self.done: set[tuple[int, ...]] = set()
+        self.damaged = 0
+        self.nonfinite = np.zeros((len(layers), shape[1]), dtype=np.int64)
+        self._failed: BaseException | None = None
+        self._kept: list[Tensor] | None = None
+        self._mapped: list[Tensor] = []
+        if folder is None or keep is not None:
+            self._kept = self._allocate_memory(keep or torch.device("cpu"))
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                notes = self._resumable()
+                if notes is None:
+                    self._allocate_files()
+                self._mapped = [map_file(path, writable=True)[0] for path in self._partials()]
+                self._take_up(notes or [], {tuple(rows.tolist()) for rows in batches})
+            except OSError as error:
+                self._give_up(error)
+        self._queue: queue.Queue[tuple[np.ndarray, list[_Sent]] | None] = queue.Queue(_AHEAD)
+        self._thread = threading.Thread(target=self._work, name="states", daemon=True)
+        self._thread.start()
+
+    @property
+    def rows_done(self) -> int:
+        """Samples of finished batches."""
+        return sum(len(rows) for rows in self.done)
+
+    def write(self, rows: np.ndarray, states: Sequence[Tensor]) -> None:
+        """Take the states of some samples: per layer ``(b, positions, d)``, on any device."""
+        self._check()
+        states = [part.to(self.dtype) for part in states]
+        if self._kept is not None:
+            index = torch.from_numpy(rows).to(self._kept[0].device)
+            for kept, part in zip(self._kept, states, strict=True):
+                kept.index_copy_(0, index, part.to(kept.device))
+        self._queue.put((rows, [_Sent(part) for part in states]))
+
+    def finish(self) -> tuple[HiddenStates, Callable[[], None]]:
+        """Return the states, and what to call to be sure that the files are complete.
+
+        The states can be read at once; the files are hashed and get their names in the background.
+        """
+        self.close()
+        self._check()
+        tensors = self._mapped if self._kept is None else self._kept
+        states = HiddenStates(tensors, self.layers, self.metadata, self.nonfinite)
+        if self.folder is None:
+            return states, lambda: None
+        pool = ThreadPoolExecutor(1, "states")
+        naming = pool.submit(self._name_files)
+        pool.shutdown(wait=False)
+        return states, naming.result
+
+    def close(self) -> None:
+        """Write what was given and stop; the next call with the same plan goes on from there."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    # The thread that writes.
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._failed is None:
+                try:
+                    self._store(*item)
+                except BaseException as error:  # shown by the next call of the other thread
+                    self._failed = error
+
+    def _store(self, rows: np.ndarray, sent: list[_Sent]) -> None:
+        states = [part.arrived() for part in sent]
+        bad: list[tuple[int, int, int]] = []
+        for i, part in enumerate(states):
+            counts = (~part.isfinite()).sum((0, 2)).numpy()
+            bad += [(i, int(t), int(counts[t])) for t in np.flatnonzero(counts)]
+        if self.folder is not None:
+            index = torch.from_numpy(rows)
+            for target, part in zip(self._mapped, states, strict=True):
+                target.index_copy_(0, index, part)
+            note = {"rows": rows.tolist(), "crc32": _checksum(states), "nonfinite": bad}
+            with (self.folder / PROGRESS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(note) + "\n")
+        self._finished(rows.tolist(), bad)
+
+    def _finished(self, rows: Sequence[int], bad: Sequence[Sequence[int]]) -> None:
+        self.done.add(tuple(rows))
+        for i, t, count in bad:
+            self.nonfinite[i, t] += count
+
+    def _check(self) -> None:
+        if isinstance(self._failed, OSError) and self.folder is not None:
+            self._give_up(self._failed)
+        if self._failed is not None:
+            raise self._failed
+
+    def _name_files(self) -> None:
+        """Give the complete files their final names."""
+        assert self.folder is not None
+        try:
+            partials = self._partials()
+            for path in partials:
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            files = {
+                layer_name(layer): {"layer": layer, "bytes": path.stat().st_size, "sha256": digest}
+                for layer, path, digest in zip(
+                    self.layers, partials, hash_files(partials), strict=True
+                )
+            }
+            for layer, partial in zip(self.layers, partials, strict=True):
+                partial.replace(self.folder / layer_name(layer))
+            facts = {"files": files, "nonfinite": self.nonfinite.tolist()}
+            write_json(self.folder / INDEX, facts)
+            # Last: as long as it is there, the next call takes the files up again.
+            (self.folder / PROGRESS).unlink(missing_ok=True)
+        except OSError as error:
+            self._give_up(error)
+        # The maps stay valid: renaming does not touch what they show.
+
+    # Beginning, or going on.
+
+    def _plan(self) -> dict[str, Any]:
+        return {
+            "metadata": self.metadata,
+            "layers": list(self.layers),
+            "shape": list(self.shape),
+            "dtype": str(self.dtype),
+        }
+
+    def _resumable(self) -> list[dict[str, Any]] | None:
+        """Notes of an interrupted call with the same plan; None where there is none."""
+        assert self.folder is not None
+        plan, notes = read_notes(self.folder)
+        if plan != self._plan():
+            return None
+        for layer, partial in zip(self.layers, self._partials(), strict=True):
+            # Interrupted while the files got their final names: they are partial ones again.
+            final = self.folder / layer_name(layer)
+            if final.is_file() and not partial.exists():
+                final.replace(partial)
+            if not partial.is_file() or partial.stat().st_size != self._size(layer):
+                return None
+            with partial.open("rb") as file:
+                head = self._header(layer)
+                if file.read(len(head)) != head:
+                    return None
+        return notes
+
+    def _take_up(self, notes: list[dict[str, Any]], planned: set[tuple[int, ...]]) -> None:
+        """Count the batches whose states are as they were noted, and keep only their notes."""
+        assert self.folder is not None
+
+        def whole(note: dict[str, Any]) -> bool:
+            try:
+                index = torch.tensor(note["rows"])
+                found = _checksum(layer[index] for layer in self._mapped)
+                return bool(note["crc32"] == found and len(note["nonfinite"]) >= 0)
+            except (KeyError, TypeError, IndexError, RuntimeError):
+                return False  # the note itself is damaged
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            sound = list(pool.map(whole, notes))
+        lines = [json.dumps(self._plan())]
+        for note, good in zip(notes, sound, strict=True):
+            if not good:
+                self.damaged += 1
+            elif tuple(note["rows"]) in planned:
+                lines.append(json.dumps(note))
+                self._finished(note["rows"], note["nonfinite"])
+                for kept, layer in zip(self._kept or [], self._mapped, strict=False):
+                    index = torch.tensor(note["rows"])
+                    kept[index.to(kept.device)] = layer[index].to(kept.device)
+        partial = self.folder / f".{PROGRESS}.partial"
+        try:
+            partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            partial.replace(self.folder / PROGRESS)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _allocate_memory(self, device: torch.device) -> list[Tensor]:
+        # From page-locked memory copies to a GPU take a fraction of the time.
+        pinned = device.type == "cpu" and torch.cuda.is_available()
+        try:
+            return [
+                torch.empty(self.shape, dtype=self.dtype, device=device, pin_memory=pinned)
+                for _ in self.layers
+            ]
+        except (MemoryError, RuntimeError) as error:  # torch's for the CPU is a RuntimeError
+            raise ExtractError(
+                f"{len(self.layers) * self._bytes() / 1e9:.2f} GB of states do not fit the "
+                "memory: leave out --no-save, or keep fewer --layers"
+            ) from error
+
+    def _allocate_files(self) -> None:
+        assert self.folder is not None
+        replaced = list(self.folder.glob("layer_*.safetensors*"))
+        needed, free = self._needed(), shutil.disk_usage(self.folder).free
+        free += sum(path.stat().st_size for path in replaced)
+        if needed > free:
+            self._too_full()
+        for old in [*replaced, self.folder / INDEX, self.folder / PROGRESS]:
+            old.unlink(missing_ok=True)
+        for layer, path in zip(self.layers, self._partials(), strict=True):
+            with path.open("wb") as file:
+                # Reserved now, so that a full disk shows before the model runs and not as a
+                # crash of a write into the map.
+                os.posix_fallocate(file.fileno(), 0, self._size(layer))
+                file.write(self._header(layer))
+
+    def _partials(self) -> list[Path]:
+        assert self.folder is not None
+        return [self.folder / (layer_name(layer) + ".partial") for layer in self.layers]
+
+    def _bytes(self) -> int:
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def _size(self, layer: int) -> int:
+        return len(self._header(layer)) + self._bytes()
+
+    def _needed(self) -> int:
+        return sum(self._size(layer) for layer in self.layers)
+
+    def _header(self, layer: int) -> bytes:
+        return header(self.shape, self.dtype, self.metadata | {"layer": str(layer)})
+
+    def _give_up(self, error: OSError) -> NoReturn:
+        assert self.folder is not None
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ExtractError(
+                f"{self.folder} cannot be written ({error.strerror}): choose another --out, or "
+                "--no-save"
+            ) from error
+        if self.rows_done:
+            raise ExtractError(
+                f"the disk of {self.folder} is full: free some space and give the same command "
+                f"again, it goes on after sentence {self.rows_done}"
+            ) from error
+        for partial in self._partials():
+            partial.unlink(missing_ok=True)
+        self._too_full(error)
+
+    def _too_full(self, error: OSError | None = None) -> NoReturn:
+        raise ExtractError(
+            f"the disk of {self.folder} is too full for {self._needed() / 1e9:.2f} GB of "
+            "states: free some space, choose --out on another disk, fewer --layers or "
+            "--no-save"
+        ) from error
+
+
+def read_notes(folder: Path) -> tuple[Any, list[dict[str, Any]]]:
+    """Plan and finished batches of an interrupted extraction; (None, []) where there is none.
+
+    A last line that was cut off is left out.
+    """
+    try:
+        lines = (folder / PROGRESS).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return None, []
+    found: list[Any] = []
+    for line in lines[:-1]:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return (found[0], found[1:]) if found else (None, [])
+
+
+class _Sent:
+    """A tensor on its way to the host, beside what its device computes."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._tensor = tensor
+        if tensor.device.type != "cuda":
+            return
+        stream = _side_stream(tensor.device)
+        stream.wait_stream(torch.cuda.current_stream(tensor.device))
+        with torch.cuda.stream(stream):
+            self._tensor = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._tensor.copy_(tensor, non_blocking=True)
+            # The memory is not given to another tensor before it has been read.
+            tensor.record_stream(stream)
+            self._event = stream.record_event()
+
+    def arrived(self) -> Tensor:
+        """Wait for it; contiguous, on the CPU."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._tensor.contiguous()
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def _checksum(layers: Iterable[Tensor]) -> int:
+    """CRC-32 of the states of a batch: it guards against damage, at a few GB a second."""
+    found = 0
+    for states in layers:
+        found = zlib.crc32(states.contiguous().view(torch.uint8).numpy().data, found)
+    return found
