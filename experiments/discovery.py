@@ -51,7 +51,9 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
                 cv=KFold(FOLDS, shuffle=True, random_state=FOLD_SEED),
                 n_shuffles=options.shuffles,
                 device=run.device,
+                memory_budget=run.memory_budget,
                 progress=report,
+                checkpoint=path.with_suffix(".partial"),
             )
         except ValueError as error:
             raise UsageError(str(error)) from error

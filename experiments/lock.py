@@ -44,4 +44,12 @@ def only_one(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
+        _remove_leftovers(folder)
         yield
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written; nobody else writes here now."""
+    for part in (folder, folder / "results", folder / "states"):
+        for file in part.glob(".*.partial"):
+            file.unlink(missing_ok=True)

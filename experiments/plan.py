@@ -17,7 +17,7 @@ from experiments.options import Options
 from experiments.protocol import Setting
 from extract import ExtractError, Positions, Prompts, Tokens, align, tokenize
 from extract.batches import BATCH_TOKENS_CPU, BATCH_TOKENS_CUDA, batch_sizes, reading_order
-from extract.capture import check_lengths, padded, parse_layers, read_lengths
+from extract.capture import check_lengths, known_token, padded, parse_layers, read_lengths
 from extract.footprint import batch_bytes, weight_bytes
 from extract.models import compute_dtype, load_config, load_tokenizer
 from extract.reader import StateReader, hidden_size, n_states, text_config
@@ -154,7 +154,8 @@ class Plan:
         lengths = read_lengths(self.tokens, self.positions)
         rows = reading_order(lengths)[: self.sizes[0]]
         with StateReader(model, self.layers) as reader:
-            batch = padded(self.tokens, self.positions, rows, int(self.tokenizer.pad_token_id))
+            pad = known_token(model, self.tokenizer.pad_token_id)
+            batch = padded(self.tokens, self.positions, rows, pad)
             reader.check(*(part[:1] for part in batch))
             reader.read(*batch)  # sets up libraries
             started = perf_counter()

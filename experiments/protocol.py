@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import KFold
 
-from gpu_smds import OnePass, ScoreMap, fit_map, score_map, similarity_map
+from gpu_smds import Checkpoint, OnePass, ScoreMap, fit_map, score_map, similarity_map
 
 #: The study's cross-validation: three folds, shuffled with this seed.
 FOLDS = 3
@@ -76,7 +76,9 @@ def _plan_independent(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]
     return lambda: replace(scores(), dims=_DIMS)
 
 
-def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
+def similarity(
+    setting: Setting, progress: Progress = False, checkpoint: Checkpoint | None = None
+) -> ScoreMap:
     """Exp 2: is it the same subspace at every position?
 
     At one layer, maps fitted on z-scored states of all samples; the result holds the absolute
@@ -92,6 +94,7 @@ def similarity(setting: Setting, progress: Progress = False) -> ScoreMap:
         device=setting.device,
         memory_budget=setting.memory_budget,
         progress=progress,
+        checkpoint=checkpoint,
     )
     status = np.maximum(fitted.status[:, :, None], fitted.status[:, None, :])
     dims = ("fold", "layer", "position_a", "position_b")
@@ -153,12 +156,15 @@ ON_ALL_SITES = {
 
 
 def on_all_sites(
-    names: Sequence[str], setting: Setting, progress: Progress = False
+    names: Sequence[str],
+    setting: Setting,
+    progress: Progress = False,
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, tuple[ScoreMap, float]]:
     """Experiments of :data:`ON_ALL_SITES` in one pass, each with its part of the time."""
     once = OnePass(setting.states, setting.device, setting.memory_budget)
     planned = {name: ON_ALL_SITES[name](setting, once) for name in names}
-    once.run(progress)
+    once.run(progress, checkpoint)
     return {
         name: (scores(), share)
         for (name, scores), share in zip(planned.items(), once.shares, strict=True)

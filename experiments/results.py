@@ -13,7 +13,7 @@ import numpy as np
 from experiments import protocol, tables
 from experiments.protocol import Setting
 from extract import ExtractError
-from gpu_smds import ScoreMap
+from gpu_smds import Checkpoint, ScoreMap
 
 #: Experiment → (number in the study, question).
 EXPERIMENTS: dict[str, tuple[int, str]] = {
@@ -62,13 +62,14 @@ def compute_results(
     columns: Columns,
     identity: str,
     progress: Callable[[int, int], None],
+    checkpoint: Checkpoint | None = None,
 ) -> dict[str, ScoreMap]:
     """Run experiments that share one pass over the states, or Exp 2, and note on what."""
     started = perf_counter()
     if list(experiments) == ["similarity"]:
-        found = {"similarity": (protocol.similarity(setting, progress), 1.0)}
+        found = {"similarity": (protocol.similarity(setting, progress, checkpoint), 1.0)}
     else:
-        found = protocol.on_all_sites(experiments, setting, progress)
+        found = protocol.on_all_sites(experiments, setting, progress, checkpoint)
     seconds = perf_counter() - started
     facts: dict[str, Any] = {
         "identity": identity,

@@ -23,6 +23,7 @@ from experiments.results import (
     Columns,
     compute_results,
     load_result,
+    result_path,
     save_result,
 )
 from extract import HiddenStates, Prompts, UsageError, read_prompts, study_prompts
@@ -30,9 +31,11 @@ from extract.capture import extract_states
 from extract.models import QUANTIZATIONS, load_model, resolve_device, tokenizer_facts
 from extract.reader import n_states
 from extract.sources import ModelSource, hub_token, resolve_model
-from gpu_smds import ScoreMap, manifold_names
+from gpu_smds import Checkpoint, ScoreMap, manifold_names
 from gpu_smds.budget import resolve_budget
 from gpu_smds.manifolds import resolve_manifold
+
+_OURS = (".safetensors", ".csv", ".png", ".json", ".jsonl", ".partial")
 
 
 @dataclass
@@ -118,6 +121,11 @@ class Run:
         return self.options.quantize or self.source.default_quantize
 
     @property
+    def memory_budget(self) -> int | None:
+        """Bytes for the experiments; those of the first call, which decide on the blocks."""
+        return self.manifest.get("memory_budget") if self.manifest else None
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What states and experiments depend on; two runs with the same one may be mixed."""
         options = self.options
@@ -177,12 +185,18 @@ class Run:
         for group in ([name for name in missing if name not in together], together):
             if not group:
                 continue
+            setting = self.setting(states, columns)
+            # It stays until the results are kept, so that an interrupted pass can go on.
+            checkpoint = Checkpoint(
+                result_path(self.folder, "+".join(group)).with_suffix(".partial")
+            )
             with self.screen.progress(_title(group), "sites") as report:
                 found = compute_results(
-                    group, self.setting(states, columns), columns, self.identity_hash, report
+                    group, setting, columns, self.identity_hash, report, checkpoint
                 )
             for name, scores in found.items():
                 save_result(self.folder, name, scores)
+            checkpoint.remove()
             results |= found
         return {name: results[name] for name in names}
 
@@ -197,7 +211,7 @@ class Run:
             columns.landmarks["source"],
             self.options.manifold,
             self.device,
-            self.manifest.get("memory_budget"),
+            self.memory_budget,
         )
 
     def dry_run(self) -> None:
@@ -273,13 +287,14 @@ class Run:
             "device": str(self.device),
             "versions": versions(),
         }
-        if options.force or self.manifest is None:
-            self._discard()
-        else:
-            # An interrupted run goes on with its own blocks, so that its numbers are the same.
-            manifest["memory_budget"] = self.manifest["memory_budget"]
+        goes_on = self.manifest is not None and not options.force
+        if goes_on:
+            # With its own blocks, so that its numbers are the same.
+            manifest["memory_budget"] = self.memory_budget or manifest["memory_budget"]
         self.manifest = manifest
         write_manifest(self.folder, manifest)
+        if not goes_on:
+            self._discard()
         self.prompts.to_csv(self.folder / "prompts.csv")
         metadata = {
             "model": json.dumps(manifest["model"]),
@@ -338,7 +353,7 @@ class Run:
             folder = self.folder / part
             if folder.is_dir():
                 for file in folder.iterdir():
-                    if file.suffix in (".safetensors", ".csv", ".png", ".json", ".partial"):
+                    if file.suffix in _OURS:
                         file.unlink()
 
 

@@ -17,7 +17,7 @@ from extract.alignment import Positions, Tokens
 from extract.batches import halved, reading_order
 from extract.errors import ExtractError, UsageError
 from extract.reader import StateReader, text_config
-from extract.states import FORMAT_VERSION, HiddenStates
+from extract.states import FORMAT_VERSION, INDEX, HiddenStates
 from extract.writer import StatesWriter, read_notes
 
 _LAYERS = re.compile(r"(\d+)(?:-(\d+))?")
@@ -141,15 +141,12 @@ def extract_states(
         "positions": positions.to_json(),
         "final_norm": final_norm,
     }
-    if folder is not None and (kept := _all_read(folder, layers, facts, batches)) is not None:
-        states, saved = kept.finish()
-        return Extraction(states, saved, None, 0)
+    if folder is not None and (done := _all_read(folder, layers, facts, batches)) is not None:
+        return done
     model = load()
     check_lengths(tokens, model.config)
-    # Padding is masked, so any token will do where the tokenizer's own is not in the model.
-    if pad_token_id >= model.get_input_embeddings().weight.shape[0]:
-        pad_token_id = 0
-    batch = functools.partial(padded, tokens, positions, pad_token_id=pad_token_id)
+    pad = known_token(model, pad_token_id)
+    batch = functools.partial(padded, tokens, positions, pad_token_id=pad)
 
     with StateReader(model, layers, final_norm) as reader:
 
@@ -160,6 +157,11 @@ def extract_states(
         probe = _if_it_fits(lambda: reader.check(*batch(batches[0][:1])))
         if probe is None:
             raise _does_not_fit()
+        if len({part.shape[2] for part in probe}) > 1:
+            raise ExtractError(
+                f"the last state of {type(model).__name__} is {probe[-1].shape[2]} features wide, "
+                f"the others {probe[0].shape[2]}: use --final-norm pre"
+            )
         dtype = functools.reduce(torch.promote_types, (part.dtype for part in probe))
         shape = (len(tokens), len(positions), probe[0].shape[2])
         del probe
@@ -206,10 +208,7 @@ def _cut(tokens: Tokens, positions: Positions, sizes: Sequence[int]) -> list[np.
 def padded(
     tokens: Tokens, positions: Positions, rows: np.ndarray, pad_token_id: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens ``(b, width)`` of a batch, padded on the right, their mask, and the columns to keep.
-
-    ``pad_token_id`` may be any token: it is masked.
-    """
+    """Tokens ``(b, width)`` of a batch, padded on the right, their mask, and columns to keep."""
     lengths = read_lengths(tokens, positions)
     width = max(lengths[row] for row in rows)
     ids = np.full((len(rows), width), pad_token_id, dtype=np.int64)
@@ -220,11 +219,26 @@ def padded(
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(positions.columns[rows])
 
 
+def known_token(model: Any, token: int) -> int:
+    """The token to pad with. It is masked, so any will do where the model lacks the tokenizer's."""
+    return token if token < model.get_input_embeddings().weight.shape[0] else 0
+
+
 def _all_read(
     folder: Path, layers: Sequence[int], facts: dict[str, str], batches: Sequence[np.ndarray]
-) -> StatesWriter | None:
-    """Files of an interrupted call that only lack their names; None where the model is needed."""
+) -> Extraction | None:
+    """What an interrupted call had read to the end; None where the model is needed."""
     plan, notes = read_notes(folder)
+    if plan is None and (folder / INDEX).exists():
+        # It got as far as to name the files.
+        try:
+            states = HiddenStates.open(folder)
+        except ExtractError:
+            return None
+        of_layer = {"dtype": states.metadata.get("dtype"), "layer": states.metadata.get("layer")}
+        if states.layers == tuple(layers) and states.metadata == facts | of_layer:
+            return Extraction(states, lambda: None, None, 0)
+        return None
     try:
         shape, dtype = tuple(plan["shape"]), getattr(torch, plan["dtype"].removeprefix("torch."))
         same = plan["metadata"] == facts | {"dtype": plan["metadata"]["dtype"]}
@@ -234,7 +248,8 @@ def _all_read(
         return None
     writer = StatesWriter(folder, layers, shape, dtype, plan["metadata"], batches)
     if len(writer.done) == len(batches):
-        return writer
+        states, saved = writer.finish()
+        return Extraction(states, saved, None, 0)
     writer.close()
     return None
 

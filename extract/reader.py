@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,9 +36,11 @@ class _Enough(Exception):  # noqa: N818  no error: the layers above are not want
 class StateReader:
     """Forward hooks that keep the chosen positions of the chosen layers, and nothing else.
 
-    Layer 0 is the first block's input, layer i the output of block i, as in ``hidden_states`` of
-    transformers. Positions are gathered where the block ran, so that padding and other positions
-    are freed as the model goes on; no block above the last layer is run.
+    Layers are those of ``hidden_states`` of transformers: 0 is the first block's input, i the
+    output of block i. Its state-space models (Mamba) leave out the former, so that their layer i
+    is the output of block i + 1, and the last block has two, before and after the final norm.
+    Positions are gathered where the block ran, so that padding and other positions are freed as
+    the model goes on; no block above the last layer is run.
 
     Parameters
     ----------
@@ -87,9 +90,9 @@ class StateReader:
         ExtractError
             They do not, and ``final_norm`` is "pre", which only hooks can read.
         """
-        for blocks in block_lists(self.model):
+        for blocks, first in product(block_lists(self.model), (1, 0)):
             self.blocks = blocks
-            self._hook()
+            self._hook(first)
             with self._reading(columns):
                 theirs = self._run(ids, mask, output_hidden_states=True).hidden_states
                 expected = self._gather(theirs)
@@ -177,19 +180,24 @@ class StateReader:
             self._index[states.device] = rows.to(states.device), columns.to(states.device)
         return states[self._index[states.device]]
 
-    def _hook(self) -> None:
+    def _hook(self, first: int) -> None:
+        """Hook the blocks, of which the output of the first is layer ``first``, 0 or 1."""
         assert self.blocks is not None
+        last_block = self.blocks[-1]
 
         def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self._keep(0, args[0] if args else kwargs["hidden_states"])
 
-        self._handles.append(self.blocks[0].register_forward_pre_hook(before, with_kwargs=True))
-        for number, block in enumerate(self.blocks, start=1):
-            if number == self.last and self.final_norm == "post":
-                break
+        if first:
+            self._handles.append(self.blocks[0].register_forward_pre_hook(before, with_kwargs=True))
+        for number, block in enumerate(self.blocks, start=first):
 
             def after(module: Any, args: Any, output: Any, number: int = number) -> None:
-                self._keep(number, output[0] if isinstance(output, tuple) else output)
+                states = output[0] if isinstance(output, tuple) else output
+                if number < self.last:
+                    self._keep(number, states)
+                if self.final_norm == "pre" and module is last_block:
+                    self._keep(self.last, states)
 
             self._handles.append(block.register_forward_hook(after))
 

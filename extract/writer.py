@@ -99,7 +99,9 @@ class StatesWriter:
             except OSError as error:
                 self._give_up(error)
         self._queue: queue.Queue[tuple[np.ndarray, list[_Sent]] | None] = queue.Queue(_AHEAD)
-        self._thread = threading.Thread(target=self._work, name="states", daemon=True)
+        # A thread begins in no such mode, and its tensors cannot be written to outside of it.
+        mode = (torch.is_inference_mode_enabled(),)
+        self._thread = threading.Thread(target=self._work, args=mode, name="states", daemon=True)
         self._thread.start()
 
     @property
@@ -141,11 +143,12 @@ class StatesWriter:
 
     # The thread that writes.
 
-    def _work(self) -> None:
+    def _work(self, inference: bool) -> None:
         while (item := self._queue.get()) is not None:
             if self._failed is None:
                 try:
-                    self._store(*item)
+                    with torch.inference_mode(inference):
+                        self._store(*item)
                 except BaseException as error:  # shown by the next call of the other thread
                     self._failed = error
 

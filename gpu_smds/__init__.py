@@ -9,6 +9,7 @@ scikit-learn faces for a single site, drop-ins for those of ``smds``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gpu_smds.checkpoint import Checkpoint
 from gpu_smds.discovery import Discovery, discover, discover_manifolds
 from gpu_smds.fitted import FittedMap
 from gpu_smds.maps import fit_map, score_map
@@ -55,6 +56,7 @@ __all__ = [
     "METRICS",
     "BaseShape",
     "ChainShape",
+    "Checkpoint",
     "CircularShape",
     "ClusterShape",
     "Comparison",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+_SUM = "gpu_smds.sha256"
 
 
 def save_tensors(
@@ -19,11 +23,8 @@ def save_tensors(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
-            partial,
-            metadata=dict(metadata),
-        )
+        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        save_file(arrays, partial, metadata=dict(metadata) | {_SUM: _checksum(arrays, metadata)})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -37,7 +38,7 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], st
     FileNotFoundError
         No such file.
     ValueError
-        The file is cut short, not safetensors, or of another kind.
+        The file is cut short or altered, not safetensors, or of another kind.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -49,6 +50,18 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], st
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    noted = metadata.pop(_SUM, None)
+    if noted is not None and noted != _checksum(tensors, metadata):
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one noted in it")
     if kind not in metadata:
         raise ValueError(f"{path} does not hold a {kind.rpartition('.')[2]}")
     return tensors, metadata[kind]
+
+
+def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a file holds."""
+    digest = hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -14,6 +14,7 @@ from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_alphas, as_labels, as_list, check_choice, resolve_device
 from gpu_smds.budget import resolve_budget
+from gpu_smds.checkpoint import Checkpoint, kept
 from gpu_smds.fitting import STANDARDIZE, Solver
 from gpu_smds.folds import resolve_folds
 from gpu_smds.manifolds import Manifold, resolve_manifold
@@ -207,12 +208,13 @@ def discover(
     device: Any = None,
     memory_budget: int | None = None,
     progress: Progress = False,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> Discovery:
     """Score many manifolds on every site; one Gram matrix per site serves them all.
 
     Parameters
     ----------
-    X, y, cv, alpha, orthonormal, standardize, groups, device, memory_budget, progress
+    X, y, cv, alpha, orthonormal, standardize, groups, device, memory_budget, progress, checkpoint
         As in :func:`gpu_smds.score_map`.
     manifolds
         Names, shapes or parametrizations; None tries ``DEFAULT_MANIFOLDS``. Those that do not take
@@ -268,8 +270,11 @@ def discover(
         for order in orders
     ]
     solver = Solver(alphas, bool(orthonormal), standardize)
-    scoring = Scoring.of(sites, folds, solver, [*targets.values(), *shuffled], metrics, where)
-    sweep(sites, [scoring.job], where, budget, Meter(progress, len(sites), "scoring"))
+    every = [*targets.values(), *shuffled]
+    scoring = Scoring.of(sites, folds, solver, every, metrics, labels, where)
+    meter = Meter(progress, len(sites), "scoring")
+    with kept(checkpoint) as done:
+        sweep(sites, [scoring.job], where, budget, meter, done)
     scores, status = scoring.scores.cpu().numpy(), scoring.status.cpu().numpy()
     count = len(targets)
     baseline = None

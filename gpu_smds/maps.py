@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from gpu_smds._validation import (
     resolve_device,
 )
 from gpu_smds.budget import most_sites, resolve_budget
+from gpu_smds.checkpoint import Checkpoint, fingerprint, kept
 from gpu_smds.fitted import FittedMap
 from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows
 from gpu_smds.folds import Fold, Folds, Rows, resolve_folds
@@ -49,6 +51,7 @@ def score_map(
     dtype: torch.dtype | None = None,
     memory_budget: int | None = None,
     progress: Progress = False,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> ScoreMap:
     """Cross-validated SMDS score of every site.
 
@@ -92,6 +95,9 @@ def score_map(
         Bytes to allocate beyond the input; None takes a share of what is free.
     progress
         True for a bar on standard error, or a callable (done sites, all sites).
+    checkpoint
+        A file that keeps what is done: the same call goes on from there after an interruption of
+        any kind. It is removed at the end (see :class:`gpu_smds.Checkpoint`).
 
     Lists of manifolds, metrics or alphas each add a leading axis and share one Gram matrix.
 
@@ -124,8 +130,10 @@ def score_map(
         groups,
         dtype,
     )
-    sweep(sites, [job], where, budget, Meter(progress, len(sites), "scoring"))
-    return result()
+    meter = Meter(progress, len(sites), "scoring")
+    with kept(checkpoint) as done:
+        sweep(sites, [job], where, budget, meter, done)
+        return result()
 
 
 def plan_scores(
@@ -158,7 +166,7 @@ def plan_scores(
         Target.of(shape, folds, labels[folds.order], where, keep, metrics) for shape in shapes
     ]
     solver = Solver(alphas, bool(orthonormal), standardize, precision)
-    scoring = Scoring.of(sites, folds, solver, targets, metrics, where)
+    scoring = Scoring.of(sites, folds, solver, targets, metrics, labels, where)
 
     def result() -> ScoreMap:
         # An axis for each list that was given; the others have length 1 and go.
@@ -195,6 +203,7 @@ def fit_map(
     dtype: torch.dtype | None = None,
     memory_budget: int | None = None,
     progress: Progress = False,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> FittedMap:
     """Fit one SMDS map per site on all samples.
 
@@ -218,7 +227,9 @@ def fit_map(
     embedding = shape.embed(labels, where)
     if embedding.degenerate:
         raise ValueError(f"all labels fall on one point of the {shape.name} manifold")
-    maps = fit_sites(sites, slice(0, sites.n), embedding, solver, where, memory_budget, progress)
+    rows = slice(0, sites.n)
+    with kept(checkpoint) as done:
+        maps = fit_sites(sites, rows, embedding, solver, where, memory_budget, progress, done)
     if not embedding.determined:
         maps.status.clamp_(min=int(Status.UNDETERMINED))
     return FittedMap(
@@ -266,6 +277,7 @@ def fit_sites(
     device: torch.device,
     memory_budget: int | None,
     progress: Progress = False,
+    checkpoint: Checkpoint | None = None,
 ) -> SiteMaps:
     """Fit one map per site on some rows, with the ideal embedding of their labels."""
     n_rows, k = embedding.Y.shape
@@ -295,6 +307,8 @@ def fit_sites(
         Wt[span] = fitted.Wt.masked_fill(undefined(state)[:, None, None], torch.nan)
         mean[span], scale[span], status[span] = fitted.mean, fitted.scale, state
 
-    job = Job(fit_block, fit.order, per_site, most_sites(not solver.orthonormal))
-    sweep(sites, [job], device, budget, Meter(progress, count, "fitting"))
+    results = (Wt, mean, scale, status)
+    key = fingerprint(rows, embedding.Y, solver)
+    job = Job(fit_block, fit.order, per_site, most_sites(not solver.orthonormal), results, key)
+    sweep(sites, [job], device, budget, Meter(progress, count, "fitting"), checkpoint)
     return SiteMaps(Wt, mean, scale, status)

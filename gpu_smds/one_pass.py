@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import resolve_device
 from gpu_smds.budget import resolve_budget
+from gpu_smds.checkpoint import Checkpoint, kept
 from gpu_smds.fitted import FittedMap
 from gpu_smds.maps import plan_scores
 from gpu_smds.results import ScoreMap
@@ -65,10 +67,13 @@ class OnePass:
             *plan_transfer(self._sites, self._device, self._budget, fitted, y, *arguments, **named)
         )
 
-    def run(self, progress: Progress = False) -> None:
-        """Go through the states once; ``progress`` as in :func:`gpu_smds.score_map`."""
+    def run(
+        self, progress: Progress = False, checkpoint: str | Path | Checkpoint | None = None
+    ) -> None:
+        """Go through the states once; arguments as in :func:`gpu_smds.score_map`."""
         meter = Meter(progress, len(self._sites), "scoring")
-        self.shares = sweep(self._sites, self._jobs, self._device, self._budget, meter)
+        with kept(checkpoint) as done:
+            self.shares = sweep(self._sites, self._jobs, self._device, self._budget, meter, done)
         self._done = True
 
     def _add(self, job: Job, result: Callable[[], ScoreMap]) -> Callable[[], ScoreMap]:

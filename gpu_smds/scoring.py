@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gpu_smds.budget import most_sites
+from gpu_smds.checkpoint import fingerprint
 from gpu_smds.fitting import Plan, Solver, bytes_per_site, fit_folds
 from gpu_smds.folds import Folds
 from gpu_smds.sites import Block, Sites
@@ -45,6 +47,7 @@ class Scoring:
         solver: Solver,
         targets: Sequence[Target],
         metrics: Sequence[str],
+        labels: np.ndarray,
         device: torch.device,
     ) -> Scoring:
         """Plan the fits, which only the labels determine."""
@@ -78,6 +81,9 @@ class Scoring:
                     scores[t, :, fit.alpha, fit.fold, span] = values
                     status[t, fit.alpha, fit.fold, span] = state
 
-        return cls(
-            Job(visit, folds.order, per_site, most_sites(not solver.orthonormal)), scores, status
-        )
+        results = (scores.movedim(-1, 0), status.movedim(-1, 0))
+        names = [target.manifold.name for target in targets]
+        rows = [row for fold in folds.folds for row in (fold.train, fold.test)]
+        key = fingerprint(labels, names, metrics, solver, folds.order, *rows, *together.stacked)
+        most = most_sites(not solver.orthonormal)
+        return cls(Job(visit, folds.order, per_site, most, results, key), scores, status)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gpu_smds._progress import Meter
 from gpu_smds.budget import split_sites
+from gpu_smds.checkpoint import Checkpoint
 from gpu_smds.scratch import drop_scratch, keep_scratch
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
@@ -38,18 +39,29 @@ class Job:
         What it allocates beside the raw states.
     most
         Sites that one core should take at a time.
+    results
+        What visits fill: views ``(sites, ...)``.
+    key
+        Tells what the results depend on beside the states; see :func:`fingerprint`.
     """
 
     visit: Callable[[Block, CentredStates], None]
     order: np.ndarray
     bytes_per_site: int
     most: int
+    results: tuple[Tensor, ...]
+    key: str
 
 
 def sweep(
-    sites: Sites, jobs: Sequence[Job], device: torch.device, budget: int, meter: Meter
+    sites: Sites,
+    jobs: Sequence[Job],
+    device: torch.device,
+    budget: int,
+    meter: Meter,
+    checkpoint: Checkpoint | None = None,
 ) -> list[float]:
-    """Show every block of sites to all jobs.
+    """Show every block of sites to all jobs, but for those that a checkpoint holds already.
 
     On the CPU blocks are visited by several threads, each with its share of the cores: what a
     visit does between its matrix products then runs in parallel as well. On a GPU, and where the
@@ -72,8 +84,20 @@ def sweep(
     per_site = read_ahead * sites.raw_bytes_per_site + max(job.bytes_per_site for job in jobs)
     most = min(job.most for job in jobs)
     split = split_sites(len(sites), budget, per_site, device, most)
-    blocks = sites.blocks(split.size)
+    size = split.size
+    if checkpoint is not None:
+        results = [result for job in jobs for result in job.results]
+        size = checkpoint.begin(sites, [job.key for job in jobs], results, size)
+    blocks = sites.blocks(size)
+    to_do = [n for n in range(len(blocks)) if checkpoint is None or not checkpoint.is_done(n)]
+    if held := len(sites) - sum(len(blocks[number]) for number in to_do):
+        meter.add(held)
     seconds = np.zeros((len(blocks), len(jobs)))
+
+    def done(number: int) -> None:
+        if checkpoint is not None:
+            checkpoint.finished(number)
+        meter.add(len(blocks[number]))
 
     def show(number: int, raw: list[Tensor]) -> int:
         block = blocks[number]
@@ -81,7 +105,7 @@ def sweep(
             started = perf_counter()
             job.visit(block, states)
             seconds[number, j] = perf_counter() - started
-        return len(block)
+        return number
 
     # Threads begin in no such mode, and its tensors cannot be written to outside of it.
     inference = torch.is_inference_mode_enabled()
@@ -97,16 +121,16 @@ def sweep(
         if split.workers == 1:
             begin()
             try:
-                for number, raw in _ahead(len(blocks), read):
-                    meter.add(show(number, raw))
+                for number, raw in _ahead(to_do, read):
+                    done(show(number, raw))
             finally:
                 drop_scratch()
         else:
             with ThreadPoolExecutor(split.workers, "gpu_smds", begin) as pool:
                 try:
-                    pending = [pool.submit(read_and_show, n) for n in range(len(blocks))]
-                    for done in as_completed(pending):
-                        meter.add(done.result())
+                    pending = [pool.submit(read_and_show, number) for number in to_do]
+                    for shown in as_completed(pending):
+                        done(shown.result())
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
@@ -132,17 +156,19 @@ def _centred(
         yield CentredStates(x, torch.finfo(raw[0].dtype).eps)
 
 
-def _ahead(count: int, read: Callable[[int], list[Tensor]]) -> Iterator[tuple[int, list[Tensor]]]:
+def _ahead(
+    numbers: Sequence[int], read: Callable[[int], list[Tensor]]
+) -> Iterator[tuple[int, list[Tensor]]]:
     """Raw states of block after block, each read by another thread one block ahead."""
-    if count == 1:
-        yield 0, read(0)
+    if len(numbers) == 1:
+        yield numbers[0], read(numbers[0])
         return
     with ThreadPoolExecutor(1, "gpu_smds") as reader:
-        following = reader.submit(read, 0) if count else None
-        for number in range(count):
+        following = reader.submit(read, numbers[0]) if numbers else None
+        for i, number in enumerate(numbers, start=1):
             assert following is not None
             raw = following.result()
-            following = reader.submit(read, number + 1) if number + 1 < count else None
+            following = reader.submit(read, numbers[i]) if i < len(numbers) else None
             yield number, raw
 
 

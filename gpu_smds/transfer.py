@@ -12,6 +12,7 @@ from torch import Tensor
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_labels, resolve_device
 from gpu_smds.budget import most_sites, resolve_budget
+from gpu_smds.checkpoint import fingerprint
 from gpu_smds.fitted import FittedMap
 from gpu_smds.folds import Fold, Folds, resolve_folds, take
 from gpu_smds.maps import SiteMaps, fit_sites
@@ -108,9 +109,8 @@ def plan_transfer(
     plain = Folds(rows, np.arange(sites.n), partition=False)
     targets = _one_target(fitted, plain, labels, metrics, where, budget)
     n_sources, n_targets = fitted.site_shape[-1], sites.site_shape[-1]
-    sources = [
-        _sources(fitted, labels, cv, fold, where, budget).by_lead(n_sources) for fold in rows
-    ]
+    sources = [_sources(fitted, labels, cv, fold, where, budget) for fold in rows]
+    by_lead = [source.by_lead(n_sources) for source in sources]
     scores = torch.full((len(folds), len(sites), n_sources), torch.nan, dtype=torch.float64)
     scores = scores.to(where)
     status = torch.zeros(scores.shape, dtype=torch.int8, device=where)
@@ -122,7 +122,7 @@ def plan_transfer(
             states.materialise()
         of_lead = torch.arange(block.start, block.stop, device=where) // n_targets
         span = slice(block.start, block.stop)
-        for f, (fold, (Wt, source_status)) in enumerate(zip(rows, sources, strict=True)):
+        for f, (fold, (Wt, source_status)) in enumerate(zip(rows, by_lead, strict=True)):
             W = Wt[of_lead]
             scale = _own_scale(states, fold, fitted.solver.standardize)
             if scale is not None:
@@ -149,7 +149,11 @@ def plan_transfer(
         return ScoreMap(found.cpu().numpy(), why.cpu().numpy(), dims)
 
     per_site = sites.bytes_per_site(written) + 8 * columns * (4 * sites.d + 3 * sites.n)
-    return Job(visit, plain.order, per_site, most_sites(written)), result
+    results = (scores.movedim(1, 0), status.movedim(1, 0))
+    maps = [part for source in sources for part in (source.Wt, source.status)]
+    test = [fold.test for fold in rows]
+    key = fingerprint(labels, fitted.manifold.name, metrics, fitted.solver, *test, *maps)
+    return Job(visit, plain.order, per_site, most_sites(written), results, key), result
 
 
 def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMap:
@@ -182,7 +186,8 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
         scores[span] = values[0].masked_fill(undefined(state), torch.nan)
         status[span] = state
 
-    job = Job(visit, folds.order, sites.bytes_per_site(not is_streamed(where)), most_sites(False))
+    per_site = sites.bytes_per_site(not is_streamed(where))
+    job = Job(visit, folds.order, per_site, most_sites(False), (scores, status), key="")
     sweep(sites, [job], where, budget, Meter(False, len(sites), "scoring"))
     dims = ("fold", *(f"site{axis}" for axis in range(len(sites.site_shape))))
     return ScoreMap(

@@ -4,7 +4,8 @@ from tiny_models import save_tiny
 
 from extract import ExtractError, UsageError, align, read_prompts, study_prompts, tokenize
 from extract.alignment import Tokens
-from extract.models import load_tokenizer, resolve_model
+from extract.models import load_tokenizer
+from extract.sources import resolve_model
 
 PROMPTS = study_prompts(60, seed=2)
 

@@ -4,8 +4,11 @@ import torch
 from tiny_models import save_tiny
 
 from extract import ExtractError, HiddenStates, UsageError, align, study_prompts, tokenize
-from extract.capture import extract_states, hidden_size, n_states, parse_layers
-from extract.models import load_model, load_tokenizer, resolve_model
+from extract.batches import batch_sizes
+from extract.capture import extract_states, parse_layers, read_lengths
+from extract.models import load_model, load_tokenizer
+from extract.reader import hidden_size, n_states
+from extract.sources import resolve_model
 
 PROMPTS = study_prompts(11, seed=4)
 
@@ -40,17 +43,23 @@ def tiny(request, tmp_path_factory):
     return load_model(source, torch.device("cpu")), tokens, tokenizer.pad_token_id
 
 
-def _extract(tiny, mode="word", model=None, folder=None, **arguments):
+def _extraction(tiny, mode="word", model=None, folder=None, batch_size=4, **arguments):
     loaded, tokens, pad = tiny
-    arguments = {"layers": range(4), "batch_size": 4, "metadata": {}} | arguments
+    positions = align(PROMPTS, tokens, mode)
+    arguments = {
+        "layers": range(4),
+        "sizes": batch_sizes(read_lengths(tokens, positions), 10**6, batch_size),
+        "metadata": {},
+    } | arguments
     return extract_states(
-        model or loaded,
-        tokens,
-        align(PROMPTS, tokens, mode),
-        folder=folder,
-        pad_token_id=pad,
-        **arguments,
+        lambda: model or loaded, tokens, positions, folder=folder, pad_token_id=pad, **arguments
     )
+
+
+def _extract(tiny, *arguments, **named):
+    found = _extraction(tiny, *arguments, **named)
+    found.saved()
+    return found.states
 
 
 @torch.inference_mode()

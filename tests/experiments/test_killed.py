@@ -1,0 +1,147 @@
+"""Runs that are killed at any moment, and what they are when the same command was given again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import save_tiny
+
+from experiments.results import EXPERIMENTS
+from gpu_smds import ScoreMap
+
+KILLS = 20
+
+# Libraries are imported once; every run is a process of its own that begins there. Nothing has
+# been computed before the fork, so that no thread is lost in it.
+_SERVER = """
+import json, os, signal, sys, time
+import experiments.study, extract.capture, matplotlib.pyplot, transformers
+from transformers import AutoModel, AutoTokenizer, LlamaModel
+from experiments.cli import main
+
+# Drawing takes longer than all the rest, and comes after it.
+experiments.study.draw_run = lambda *arguments: []
+
+for line in sys.stdin:
+    arguments, seconds, watched = json.loads(line)
+    started, seen = time.monotonic(), None
+    child = os.fork()
+    if not child:
+        sys.argv = ["gpu-smds", *arguments]
+        main()
+        os._exit(0)
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            break
+        elapsed = time.monotonic() - started
+        if seen is None and os.path.exists(watched):
+            seen = elapsed
+        if seconds is not None and elapsed >= seconds:
+            os.kill(child, signal.SIGKILL)
+            seconds = None
+        time.sleep(0.002)
+    print(json.dumps([os.waitstatus_to_exitcode(status), seen]), flush=True)
+"""
+
+
+class Server:
+    """Runs ``gpu-smds`` in a process that can be killed."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"COLUMNS": "200"},
+        )
+
+    def run(self, arguments, watched, seconds=None):
+        """Exit code, and after how many seconds a file was there."""
+        line = json.dumps([[str(part) for part in arguments], seconds, str(watched)])
+        print(line, file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def server():
+    found = Server()
+    yield found
+    found.process.stdin.close()
+    found.process.wait(timeout=60)
+
+
+def _content(folder: Path):
+    """Everything that must not depend on interruptions."""
+    results = {}
+    for name in EXPERIMENTS:
+        scores = ScoreMap.load(folder / "results" / f"{name}.safetensors")
+        results[name] = (scores.scores, scores.status)
+    tables = {p.name: p.read_bytes() for p in sorted((folder / "results").glob("*.csv"))}
+    states = {p.name: p.read_bytes() for p in sorted((folder / "states").iterdir())}
+    return results, tables, states
+
+
+def test_killed_at_random_moments(server, tmp_path):
+    """Three layers of files, two kills a run; it ends as one that nobody touched."""
+    model = save_tiny(tmp_path / "model", "llama", "together", bos=True)
+    command = [
+        *("all", "--model", model, "--samples", 700, "--layers", "0,2,3", "--batch-size", 8),
+        "--quiet",
+    ]
+    last = Path("results") / "rigid.safetensors"
+    whole = tmp_path / "whole"
+    code, finished = server.run([*command, "--out", whole], whole / last)
+    assert code == 0
+    results, tables, states = _content(whole)
+    assert len(states) == 4
+    generator = random.Random(5)
+    killed, reading, scoring = 0, 0, 0
+    for number in range(KILLS // 2):
+        folder = tmp_path / str(number)
+        moments = [generator.uniform(0.02, 1) * finished for _ in range(2)]
+        for moment in moments:
+            code, _ = server.run([*command, "--out", folder], folder / last, moment)
+            killed += code == -signal.SIGKILL
+            reading += (folder / "states" / "progress.jsonl").exists()
+            scoring += bool(list((folder / "results").glob("*.partial")))
+        code, _ = server.run([*command, "--out", folder], folder / last)
+        assert code == 0, f"after kills at {moments} of {finished:.2f} s"
+        found = _content(folder)
+        assert found[1:] == (tables, states)
+        for name, (scores, status) in results.items():
+            np.testing.assert_array_equal(found[0][name][0], scores)
+            np.testing.assert_array_equal(found[0][name][1], status)
+        assert not list(folder.rglob("*.partial"))
+    print(f"{killed} killed, {reading} while reading, {scoring} with some sites scored")
+    # Most of them did meet a run under way, and while it read the sentences.
+    assert killed >= KILLS // 2
+    assert reading >= 3
+
+
+def test_a_second_process_stops(server, tmp_path):
+    model = save_tiny(tmp_path / "model", "gpt2")
+    folder = tmp_path / "run"
+    command = ["extract", "--model", str(model), "--samples", "3000", "--out", str(folder)]
+    gpu_smds = [sys.executable, "-m", "experiments.cli"]
+    first = subprocess.Popen([*gpu_smds, *command, "--batch-size", "1"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (folder / "states" / "progress.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    second = subprocess.run([*gpu_smds, *command], capture_output=True, text=True, check=False)
+    first.kill()
+    first.wait()
+    assert second.returncode == 1
+    assert f"is in use by process {first.pid} on " in second.stderr
+    assert "choose another --out" in second.stderr
+    # The lock goes with the process, however it ended.
+    code, _ = server.run(["extract", *command[1:], "--quiet"], folder / "none")
+    assert code == 0
