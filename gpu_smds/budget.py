@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 _CPU_DEFAULT = 512 << 20
+_GROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,14 @@ def free_memory(device: torch.device) -> int:
 
 def _group_limit() -> list[int]:
     """Bytes left to this process' control group, which a container or a batch system limits."""
-    group = Path("/sys/fs/cgroup")
     try:
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
-        lines = (group / "memory.stat").read_text().splitlines()
-    except (OSError, ValueError):
-        return []
-    files = [int(line.split()[1]) for line in lines if line.startswith(("file ", "shmem "))]
-    return [max(0, limit - used + files[0] - files[-1])] if len(files) == 2 else []
+        limit = int((_GROUP / "memory.max").read_text())
+        used = int((_GROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        # Cached files can go; memory that is shared under a name counts as one and cannot.
+        return [max(0, limit - used + int(stat["file"]) - int(stat["shmem"]))]
+    except (OSError, ValueError, KeyError):
+        return []  # no such group, or no limit
 
 
 def most_sites(written: bool) -> int:

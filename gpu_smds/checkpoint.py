@@ -117,7 +117,8 @@ def fingerprint(*parts: Any) -> str:
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):
-            part = part.detach().cpu().contiguous().view(torch.uint8).numpy()
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            part = part.detach().cpu().flatten().view(torch.uint8).numpy()
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype} {part.shape}".encode())
             digest.update(np.ascontiguousarray(part).tobytes())

@@ -176,8 +176,8 @@ def fit_folds(states: CentredStates, plan: Plan) -> Iterator[FoldFit]:
         test_shift = reduced[:, :, f, -2]
         of_test = states.variation(fold.test, fold.n_test, test_shift)
         constant.append(
-            states.constant(of_train, shifts[f], fold.n_train)
-            | states.constant(of_test, test_shift, fold.n_test)
+            states.constant(of_train, shifts[f], fold.n_train, fold.train)
+            | states.constant(of_test, test_shift, fold.n_test, fold.test)
         )
     scale = None
     if solver.standardize == "all":
@@ -236,7 +236,7 @@ def fit_rows(
     ``embedding`` is that of the labels of those rows. The states may be standardised in place.
     """
     shift, variance = states.moments(rows)
-    constant = states.constant(n_rows * variance.sum(1), shift, n_rows)
+    constant = states.constant(n_rows * variance.sum(1), shift, n_rows, rows)
     x = states.x[:, rows]
     if not is_all(rows, states.n):
         x = x - shift[:, None]

@@ -91,11 +91,13 @@ class CentredStates:
             variation = torch.where(unsure, n_rows * variance.sum(1), variation)
         return variation
 
-    def constant(self, variation: Tensor, shift: Tensor, n_rows: int) -> Tensor:
+    def constant(self, variation: Tensor, shift: Tensor, n_rows: int, rows: Rows) -> Tensor:
         """Sites ``(b,)`` whose states do not vary over some rows.
 
         Constant = variance over the rows at most (8·eps)² times the mean square, both summed
-        over features.
+        over features: what rounding does. A few massive features that hardly vary can hold all of
+        that mean square, and in bfloat16, whose 8·eps is a sixteenth, often do; a site where many
+        features vary by more than that of their own size is therefore none of them.
 
         Parameters
         ----------
@@ -105,14 +107,35 @@ class CentredStates:
             ``(b, d)`` mean of those centred rows.
         n_rows
             Their number; a single row is not called constant.
+        rows
+            The rows themselves.
         """
         if n_rows < 2:
             return torch.zeros_like(self.non_finite)
         square = variation + n_rows * (self.mean + shift).square().sum(1)
-        return variation <= (8 * self.eps) ** 2 * square
+        constant = variation <= (8 * self.eps) ** 2 * square
+        if bool(constant.any()):
+            constant &= ~self._many_vary(rows)
+        return constant
+
+    def _many_vary(self, rows: Rows) -> Tensor:
+        """Sites ``(b,)`` where a tenth of the features vary by more than 8·eps of their size.
+
+        And by more than a thousandth, since the noise of a forward pass is spread over all features
+        and may be much for a small one; for the same reason a feature counts as no smaller than
+        most.
+        """
+        shift, variance = self.moments(rows)
+        square = variance + (self.mean + shift).square()
+        size = square + square.median(1, keepdim=True).values
+        varies = variance > max(8 * self.eps, 1e-3) ** 2 * size
+        return varies.double().mean(1) > 0.1
 
     def scale(self, variance: Tensor, shift: Tensor) -> Tensor:
         """Standard deviations ``(b, d)``; 1 for features that do not vary, as in scikit-learn.
+
+        What is rounding is left as it is: 8·eps of a feature's size, or one eps where that is
+        coarse. More would leave massive features unscaled, beside which no other counts.
 
         Parameters
         ----------
@@ -122,5 +145,6 @@ class CentredStates:
             ``(b, d)`` mean of those centred rows.
         """
         square = variance + (self.mean + shift).square()
-        varies = variance > (8 * self.eps) ** 2 * square
+        rounding = 8 * self.eps if self.eps < 1e-4 else self.eps
+        varies = variance > rounding**2 * square
         return torch.where(varies, variance.clamp(min=0).sqrt(), 1.0)

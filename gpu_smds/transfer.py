@@ -248,7 +248,7 @@ def _sources(
 def _constant(states: CentredStates, fold: Fold) -> Tensor:
     """Where the rows to score do not vary ``(b,)``."""
     shift, variance = states.moments(fold.test)
-    return states.constant(fold.n_test * variance.sum(1), shift, fold.n_test)
+    return states.constant(fold.n_test * variance.sum(1), shift, fold.n_test, fold.test)
 
 
 def _own_scale(states: CentredStates, fold: Fold, standardize: str | None) -> Tensor | None:

@@ -199,6 +199,27 @@ def test_rounding_noise_is_constant_and_a_signal_is_not(rng, dtype, level):
     assert result.worst_status.tolist() == [Status.CONSTANT, Status.OK]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_massive_features_do_not_hide_the_others(rng, dtype):
+    """A language model's states: a few features a thousand times the others, and constant."""
+    y = cases.labels(rng, N)
+    X = torch.from_numpy(cases.states(rng, y, (3,), 12)).float()
+    X /= X.std()
+    X[:, :, :2] = 3e3 if dtype != torch.float32 else 3e7
+    X[:, 1, 2:] = X[0, 1, 2:]  # nothing varies
+    # What other shapes of products do to a state that is the same in all sentences.
+    X[:, 2, 2:] = X[0, 2, 2:] * (1 + torch.finfo(dtype).eps * torch.randn(N, 10))
+    stored = X.to(dtype)
+    total = stored.double().var(0).sum(1) / stored.double().square().mean(0).sum(1)
+    assert (total < (8 * torch.finfo(dtype).eps) ** 2).all()
+    expected = [Status.OK, Status.CONSTANT, Status.CONSTANT]
+    assert score_map(stored, y).worst_status.tolist() == expected
+    # Standardised, the massive features count for nothing.
+    scores = score_map(stored, y, standardize="all").mean
+    plain = score_map(stored[:, :, 2:], y, standardize="all").mean
+    assert abs(scores[0] - plain[0]) < 1e-3
+
+
 def test_constant_in_one_part_only(rng):
     y = cases.labels(rng, N)
     X = cases.states(rng, y, (2,), 8)
