@@ -1,0 +1,158 @@
+"""What is done of a map survives, and the rest is the same as if nothing had happened."""
+
+import cases
+import numpy as np
+import pytest
+from sklearn.model_selection import KFold
+
+from gpu_smds import Checkpoint, OnePass, checkpoint, discover, fit_map, score_map, transfer_map
+
+N = 40
+
+
+@pytest.fixture
+def problem(rng):
+    y = cases.labels(rng, N)
+    return cases.states(rng, y, (3, 7), 12), y
+
+
+@pytest.fixture(autouse=True)
+def every_block(monkeypatch):
+    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+
+
+class Stopping:
+    """States that can be read so many times."""
+
+    def __init__(self, X, reads):
+        self.X, self.reads, self.shape, self.dtype = X, reads, X.shape, X.dtype
+
+    def __getitem__(self, index):
+        if self.reads == 0:
+            raise KeyboardInterrupt
+        self.reads -= 1
+        return self.X[index]
+
+
+class Counting(Stopping):
+    def __init__(self, X):
+        super().__init__(X, -1)
+
+
+CALLS = {
+    "scores": lambda X, y, **more: score_map(X, y, **more),
+    "rigid": lambda X, y, **more: score_map(X, y, orthonormal=True, alpha=0, **more),
+    "several": lambda X, y, **more: score_map(
+        X, y, manifold=["circular", "semicircular"], alpha=[0.1, 1.0], **more
+    ),
+    "fits": lambda X, y, **more: fit_map(X, y, standardize="all", **more),
+    "discovery": lambda X, y, **more: discover(X, y, n_shuffles=2, cv=3, **more),
+}
+
+
+def _numbers(found):
+    if hasattr(found, "winner"):
+        found = found.scores
+    if hasattr(found, "W"):
+        return [found.W.numpy(), found.mean.numpy(), found.scale.numpy(), found.status]
+    return [found.scores, found.status]
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("reads", [3, 6])
+def test_an_interrupted_call_goes_on(problem, tmp_path, name, reads):
+    X, y = problem
+    path = tmp_path / "kept.safetensors"
+    call = CALLS[name]
+    expected = call(X, y)
+    with pytest.raises(KeyboardInterrupt):
+        call(Stopping(X, reads), y, checkpoint=path)
+    again = Counting(X)
+    found = call(again, y, checkpoint=path)
+    for a, b in zip(_numbers(found), _numbers(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not path.exists()
+    whole = Counting(X)
+    call(whole, y, checkpoint=path)
+    if name == "scores" and reads == 6:
+        assert again.reads > whole.reads  # counted downwards: fewer sites were read
+
+
+def test_blocks_are_those_of_the_first_call(problem, tmp_path):
+    """However much memory there is later."""
+    X, y = problem
+    path = tmp_path / "kept.safetensors"
+    expected = score_map(X, y, memory_budget=10**6)
+    with pytest.raises(KeyboardInterrupt):
+        score_map(Stopping(X, 8), y, memory_budget=10**6, checkpoint=path)
+    found = score_map(X, y, memory_budget=10**9, checkpoint=path)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_several_maps_in_one_pass(problem, tmp_path):
+    X, y = problem
+    fitted = fit_map(X[:, :, 2:3], y, standardize="all")
+
+    def plan(states):
+        once = OnePass(states)
+        planned = [
+            once.score_map(y),
+            once.transfer_map(fitted, y),
+            once.score_map(y, cv=KFold(2), orthonormal=True),
+        ]
+        return once, planned
+
+    kept = Checkpoint(tmp_path / "kept.safetensors")
+    once, _ = plan(Stopping(X, 9))
+    with pytest.raises(KeyboardInterrupt):
+        once.run(checkpoint=kept)
+    seen = []
+    once, planned = plan(X)
+    once.run(progress=lambda done, total: seen.append((done, total)), checkpoint=kept)
+    assert seen[0][0] > 0  # what was there counts at once
+    assert seen[-1] == (21, 21)
+    expected = [
+        score_map(X, y),
+        transfer_map(fitted, X, y),
+        score_map(X, y, cv=KFold(2), orthonormal=True),
+    ]
+    for scores, right in zip(planned, expected, strict=True):
+        np.testing.assert_array_equal(scores().scores, right.scores)
+    # Who gave it keeps it, until the results are safe.
+    assert kept.path.exists()
+    kept.remove()
+    assert not kept.path.exists()
+
+
+@pytest.mark.parametrize("change", ["states", "labels", "alpha", "folds", "manifold"])
+def test_other_work_begins_afresh(problem, tmp_path, change):
+    X, y = problem
+    path = tmp_path / "kept.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        score_map(Stopping(X, 9), y, checkpoint=path)
+    assert path.exists()
+    more = {
+        "alpha": {"alpha": 2.0},
+        "folds": {"cv": 4},
+        "manifold": {"manifold": "semicircular"},
+    }.get(change, {})
+    if change == "states":
+        X = X + 1e-3
+    if change == "labels":
+        y = y[::-1].copy()
+    found = score_map(X, y, checkpoint=path, **more)
+    np.testing.assert_array_equal(found.scores, score_map(X, y, **more).scores)
+
+
+@pytest.mark.parametrize("damage", ["short", "flipped", "other"])
+def test_a_damaged_checkpoint_is_not_trusted(problem, tmp_path, damage):
+    X, y = problem
+    path = tmp_path / "kept.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        score_map(Stopping(X, 9), y, checkpoint=path)
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[-20] ^= 64
+    path.write_bytes({"short": content[:-30], "flipped": content, "other": b"x"}[damage])
+    found = score_map(X, y, checkpoint=path)
+    np.testing.assert_array_equal(found.scores, score_map(X, y).scores)
