@@ -16,7 +16,7 @@ from torch import Tensor
 from extract.alignment import Positions, Tokens
 from extract.batches import halved, reading_order
 from extract.errors import ExtractError, UsageError
-from extract.reader import StateReader, text_config
+from extract.reader import StateReader, Take, text_config
 from extract.states import FORMAT_VERSION, INDEX, HiddenStates
 from extract.writer import StatesWriter, read_notes
 
@@ -150,8 +150,8 @@ def extract_states(
 
     with StateReader(model, layers, final_norm) as reader:
 
-        def read(rows: np.ndarray) -> list[Tensor] | None:
-            return _if_it_fits(lambda: reader.read(*batch(rows)))
+        def read(rows: np.ndarray, take: Take | None = None) -> list[Tensor] | None:
+            return _if_it_fits(lambda: reader.read(*batch(rows), take=take))
 
         # One sentence tells what the model computes in: a quantised model's weights do not.
         probe = _if_it_fits(lambda: reader.check(*batch(batches[0][:1])))
@@ -164,13 +164,14 @@ def extract_states(
             )
         dtype = functools.reduce(torch.promote_types, (part.dtype for part in probe))
         shape = (len(tokens), len(positions), probe[0].shape[2])
+        beside = any(part.device.type == "cuda" for part in probe)
         del probe
         facts["dtype"] = str(dtype).removeprefix("torch.")
         if model.device.type == "cuda":
             # A batch beforehand shows how much memory is left for the states.
             read(batches[0])
         keep = place(int(np.prod(shape)) * dtype.itemsize * len(layers))
-        writer = StatesWriter(folder, layers, shape, dtype, facts, batches, keep)
+        writer = StatesWriter(folder, layers, shape, dtype, facts, batches, keep, beside)
         try:
             number = 0
             while number < len(batches):
@@ -178,15 +179,15 @@ def extract_states(
                     progress(sum(len(rows) for rows in batches[:number]), len(tokens))
                 rows = batches[number]
                 if tuple(rows.tolist()) not in writer.done:
-                    found = read(rows)
-                    if found is None:
+                    writer.begin(rows)
+                    if read(rows, writer.take) is None:
                         if len(rows) == 1:
                             raise _does_not_fit()
                         sizes = halved([len(part) for part in batches], number)
                         replan(sizes)
                         batches = _cut(tokens, positions, sizes)
                         continue
-                    writer.write(rows, found)
+                    writer.end()
                 number += 1
             if progress:
                 progress(len(tokens), len(tokens))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from types import TracebackType
@@ -27,6 +27,10 @@ def n_states(config: Any) -> int:
 def hidden_size(config: Any) -> int:
     """Width of the hidden states."""
     return int(text_config(config).hidden_size)
+
+
+#: Takes the states of a layer: its number among those that are kept, and ``(b, T, d)``.
+Take = Callable[[int, Tensor], None]
 
 
 class _Enough(Exception):  # noqa: N818  no error: the layers above are not wanted
@@ -65,8 +69,10 @@ class StateReader:
         self.blocks: nn.ModuleList | None = None
         self._handles: list[Any] = []
         self._wanted = set(layers)
-        self._index: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._columns = torch.empty(0, 0, dtype=torch.int64)
+        self._index: dict[torch.device, Tensor] = {}
         self._found: dict[int, Tensor] = {}
+        self._take: Take | None = None
         self._stop = False
 
     def __enter__(self) -> Self:
@@ -114,7 +120,9 @@ class StateReader:
         return self.read(ids, mask, columns)
 
     @torch.inference_mode()
-    def read(self, ids: Tensor, mask: Tensor, columns: Tensor) -> list[Tensor]:
+    def read(
+        self, ids: Tensor, mask: Tensor, columns: Tensor, take: Take | None = None
+    ) -> list[Tensor]:
         """States of one batch.
 
         Parameters
@@ -123,6 +131,9 @@ class StateReader:
             ``(b, length)`` tokens, and 0 where they are padding.
         columns
             ``(b, T)`` tokens to keep.
+        take
+            Called with (number in ``layers``, states) as soon as a layer is there, in the order of
+            the layers; nothing is returned then.
 
         Returns
         -------
@@ -130,14 +141,19 @@ class StateReader:
             Per layer ``(b, T, d)``, on the device of the block and as wide as computed.
         """
         with self._reading(columns):
-            if self.blocks is None:
-                self._found = self._gather(
-                    self._run(ids, mask, output_hidden_states=True).hidden_states
-                )
-            else:
+            self._take = take
+            if self.blocks is not None:
                 self._stop = max(self.layers) < self.last or self.final_norm == "pre"
                 self._run(ids, mask)
-            return [self._found[layer] for layer in self.layers]
+            elif take is None:
+                theirs = self._run(ids, mask, output_hidden_states=True).hidden_states
+                self._found = self._gather(theirs)
+            else:
+                self._take = None
+                theirs = self._run(ids, mask, output_hidden_states=True).hidden_states
+                for number, layer in enumerate(self.layers):
+                    take(number, self._chosen(theirs[layer]))
+            return [] if take else [self._found[layer] for layer in self.layers]
 
     @torch.inference_mode()
     def _run(self, ids: Tensor, mask: Tensor, **more: Any) -> Any:
@@ -155,18 +171,20 @@ class StateReader:
 
     @contextmanager
     def _reading(self, columns: Tensor) -> Iterator[None]:
-        rows = torch.arange(len(columns))[:, None]
-        self._index, self._found = {torch.device("cpu"): (rows, columns)}, {}
+        self._columns, self._index, self._found = columns, {}, {}
         try:
             yield
         finally:
             # Nothing of a batch stays, not even after one that did not fit the memory.
-            self._index, self._found, self._stop = {}, {}, False
+            self._index, self._found, self._take, self._stop = {}, {}, None, False
 
     def _keep(self, layer: int, states: Tensor) -> None:
         """Gather the positions of a layer; ends the forward pass after the last one wanted."""
-        if layer in self._wanted and self._index:
-            self._found[layer] = self._chosen(states)
+        if layer in self._wanted and states.dim() == 3:
+            if self._take is None:
+                self._found[layer] = self._chosen(states)
+            else:
+                self._take(self.layers.index(layer), self._chosen(states))
         if self._stop and layer == max(self.layers):
             raise _Enough
 
@@ -175,10 +193,12 @@ class StateReader:
 
     def _chosen(self, states: Tensor) -> Tensor:
         """The positions to keep, of states ``(b, length, d)``."""
+        b, length, d = states.shape
         if states.device not in self._index:
-            rows, columns = self._index[torch.device("cpu")]
-            self._index[states.device] = rows.to(states.device), columns.to(states.device)
-        return states[self._index[states.device]]
+            rows = torch.arange(b)[:, None] * length + self._columns
+            self._index[states.device] = rows.flatten().to(states.device)
+        chosen = states.reshape(b * length, d).index_select(0, self._index[states.device])
+        return chosen.view(b, -1, d)
 
     def _hook(self, first: int) -> None:
         """Hook the blocks, of which the output of the first is layer ``first``, 0 or 1."""

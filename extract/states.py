@@ -120,12 +120,12 @@ class HiddenStates:
         metadata: dict[str, str] = {}
         for name, facts in entries:
             layers.append(int(facts["layer"]))
-            tensor, metadata = map_file(folder / name, writable=False)
+            tensor, metadata = map_file(folder / name)
             tensors.append(tensor)
         return cls(tensors, tuple(layers), metadata, nonfinite)
 
 
-def map_file(path: Path, writable: bool) -> tuple[Tensor, dict[str, str]]:
+def map_file(path: Path) -> tuple[Tensor, dict[str, str]]:
     """Memory-map the tensor of a safetensors file; returns it with the file's metadata.
 
     Raises
@@ -142,9 +142,7 @@ def map_file(path: Path, writable: bool) -> tuple[Tensor, dict[str, str]]:
         facts = header[TENSOR]
         dtype, shape = _DTYPES[facts["dtype"]], tuple(facts["shape"])
         begin, end = facts["data_offsets"]
-        raw = np.memmap(
-            path, np.uint8, "r+" if writable else "c", offset=8 + length + begin, shape=end - begin
-        )
+        raw = np.memmap(path, np.uint8, "c", offset=8 + length + begin, shape=end - begin)
     except (ValueError, KeyError, OSError) as error:
         raise ExtractError(
             f"{path} is not a file of hidden states ({error}): extract again with --force"

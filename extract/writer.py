@@ -1,10 +1,14 @@
 """Keep the states of batch after batch: in memory, in files, or in both.
 
-The files are as large as they will be from the start, under the name ``….partial``. A thread beside
-the model fills them in place through a memory map and notes every finished batch, with a checksum,
-in ``progress.jsonl``. When all rows are there the files get their names; so a file with its final
-name is always whole, nothing is written twice, and after an interruption at any moment the next
-call goes on after the last finished batch.
+The files are as large as they will be from the start, under the name ``….partial``. They are filled
+in place, layer by layer as the model computes them, and every finished batch is noted with a
+checksum in ``progress.jsonl``. When all rows are there the files get their names; so a file with
+its final name is always whole, nothing is written twice, and after an interruption at any moment
+the next call goes on after the last finished batch.
+
+States from a GPU are sent to the host and written by a thread of its own, beside what the GPU
+computes. On a CPU such a thread would only take a core from the model, whose products wait for each
+other: there the states go to the files as soon as they are there, while they are in the cache.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,6 +58,8 @@ class StatesWriter:
         Rows of the batches to come; those of another plan are not taken up.
     keep
         Device on which all states are kept as well; None reads them from the files.
+    beside
+        Whether the states come from a GPU and are written beside what it computes.
 
     Attributes
     ----------
@@ -77,6 +84,7 @@ class StatesWriter:
         metadata: dict[str, str],
         batches: Sequence[np.ndarray],
         keep: torch.device | None = None,
+        beside: bool = False,
     ) -> None:
         self.folder, self.layers, self.shape, self.dtype = folder, tuple(layers), shape, dtype
         self.metadata = metadata
@@ -86,6 +94,7 @@ class StatesWriter:
         self._failed: BaseException | None = None
         self._kept: list[Tensor] | None = None
         self._mapped: list[Tensor] = []
+        self._files: list[Any] = []
         if folder is None or keep is not None:
             self._kept = self._allocate_memory(keep or torch.device("cpu"))
         if folder is not None:
@@ -94,15 +103,22 @@ class StatesWriter:
                 notes = self._resumable()
                 if notes is None:
                     self._allocate_files()
-                self._mapped = [map_file(path, writable=True)[0] for path in self._partials()]
+                self._mapped = [map_file(path)[0] for path in self._partials()]
+                self._files = [path.open("rb+", buffering=0) for path in self._partials()]
                 self._take_up(notes or [], {tuple(rows.tolist()) for rows in batches})
             except OSError as error:
                 self._give_up(error)
-        self._queue: queue.Queue[tuple[np.ndarray, list[_Sent]] | None] = queue.Queue(_AHEAD)
-        # A thread begins in no such mode, and its tensors cannot be written to outside of it.
-        mode = (torch.is_inference_mode_enabled(),)
-        self._thread = threading.Thread(target=self._work, args=mode, name="states", daemon=True)
-        self._thread.start()
+        self._batch: _Batch | None = None
+        self._sent: list[_Sent] = []
+        self._queue: queue.Queue[tuple[_Batch, list[_Sent]] | None] = queue.Queue(_AHEAD)
+        self._thread: threading.Thread | None = None
+        if beside:
+            # A thread begins in no such mode, and its tensors cannot be written to outside of it.
+            mode = (torch.is_inference_mode_enabled(),)
+            self._thread = threading.Thread(
+                target=self._work, args=mode, name="states", daemon=True
+            )
+            self._thread.start()
 
     @property
     def rows_done(self) -> int:
@@ -111,13 +127,43 @@ class StatesWriter:
 
     def write(self, rows: np.ndarray, states: Sequence[Tensor]) -> None:
         """Take the states of some samples: per layer ``(b, positions, d)``, on any device."""
+        self.begin(rows)
+        for number, part in enumerate(states):
+            self.take(number, part)
+        self.end()
+
+    def begin(self, rows: np.ndarray) -> None:
+        """Begin with some samples; what was begun before and not ended is forgotten."""
         self._check()
-        states = [part.to(self.dtype) for part in states]
+        self._batch, self._sent = _Batch(rows), []
+
+    def take(self, number: int, states: Tensor) -> None:
+        """Take a layer's states ``(b, positions, d)`` of these samples, one layer after another."""
+        assert self._batch is not None
+        states = states.to(self.dtype)
         if self._kept is not None:
-            index = torch.from_numpy(rows).to(self._kept[0].device)
-            for kept, part in zip(self._kept, states, strict=True):
-                kept.index_copy_(0, index, part.to(kept.device))
-        self._queue.put((rows, [_Sent(part) for part in states]))
+            kept = self._kept[number]
+            index = torch.from_numpy(self._batch.rows).to(kept.device)
+            kept.index_copy_(0, index, states.to(kept.device))
+        if self._thread is not None:
+            self._sent.append(_Sent(states))
+            return
+        try:
+            self._store(self._batch, number, states)
+        except OSError as error:
+            self._give_up(error)
+
+    def end(self) -> None:
+        """All layers of these samples are there: note them."""
+        assert self._batch is not None
+        if self._thread is not None:
+            self._queue.put((self._batch, self._sent))
+        else:
+            try:
+                self._note(self._batch)
+            except OSError as error:
+                self._give_up(error)
+        self._batch, self._sent = None, []
 
     def finish(self) -> tuple[HiddenStates, Callable[[], None]]:
         """Return the states, and what to call to be sure that the files are complete.
@@ -126,7 +172,7 @@ class StatesWriter:
         """
         self.close()
         self._check()
-        tensors = self._mapped if self._kept is None else self._kept
+        tensors = self._kept or [map_file(path)[0] for path in self._partials()]
         states = HiddenStates(tensors, self.layers, self.metadata, self.nonfinite)
         if self.folder is None:
             return states, lambda: None
@@ -137,35 +183,50 @@ class StatesWriter:
 
     def close(self) -> None:
         """Write what was given and stop; the next call with the same plan goes on from there."""
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
-
-    # The thread that writes.
+        for file in self._files:
+            file.close()
+        self._files = []
 
     def _work(self, inference: bool) -> None:
         while (item := self._queue.get()) is not None:
             if self._failed is None:
                 try:
                     with torch.inference_mode(inference):
-                        self._store(*item)
+                        for number, part in enumerate(item[1]):
+                            self._store(item[0], number, part.arrived())
+                        self._note(item[0])
                 except BaseException as error:  # shown by the next call of the other thread
                     self._failed = error
 
-    def _store(self, rows: np.ndarray, sent: list[_Sent]) -> None:
-        states = [part.arrived() for part in sent]
-        bad: list[tuple[int, int, int]] = []
-        for i, part in enumerate(states):
-            counts = (~part.isfinite()).sum((0, 2)).numpy()
-            bad += [(i, int(t), int(counts[t])) for t in np.flatnonzero(counts)]
+    def _store(self, batch: _Batch, number: int, states: Tensor) -> None:
+        """Write a layer's states, on the CPU, to its file, and count what is not finite."""
+        # NaN and inf show in a sum, which is quick; it may also be too large by itself.
+        if not bool(states.sum(dtype=torch.float32).isfinite()):
+            counts = (~states.isfinite()).sum((0, 2))
+            batch.bad += [(number, int(t), int(counts[t])) for t in counts.nonzero()]
+        if self.folder is None:
+            return
+        content = _bytes(states)
+        batch.crc32 = zlib.crc32(content, batch.crc32)
+        size = len(content) // len(batch.rows)
+        begin = len(self._header(self.layers[number]))
+        # Not through the map, which takes a page fault for every 4 kB.
+        for i, row in enumerate(batch.rows.tolist()):
+            part, place = content[i * size : (i + 1) * size], begin + row * size
+            while part:
+                written = os.pwrite(self._files[number].fileno(), part, place)
+                part, place = part[written:], place + written
+
+    def _note(self, batch: _Batch) -> None:
+        rows = batch.rows.tolist()
         if self.folder is not None:
-            index = torch.from_numpy(rows)
-            for target, part in zip(self._mapped, states, strict=True):
-                target.index_copy_(0, index, part)
-            note = {"rows": rows.tolist(), "crc32": _checksum(states), "nonfinite": bad}
+            note = {"rows": rows, "crc32": batch.crc32, "nonfinite": batch.bad}
             with (self.folder / PROGRESS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(note) + "\n")
-        self._finished(rows.tolist(), bad)
+        self._finished(rows, batch.bad)
 
     def _finished(self, rows: Sequence[int], bad: Sequence[Sequence[int]]) -> None:
         self.done.add(tuple(rows))
@@ -183,9 +244,6 @@ class StatesWriter:
         assert self.folder is not None
         try:
             partials = self._partials()
-            for path in partials:
-                with path.open("rb+") as file:
-                    os.fsync(file.fileno())
             files = {
                 layer_name(layer): {"layer": layer, "bytes": path.stat().st_size, "sha256": digest}
                 for layer, path, digest in zip(
@@ -350,6 +408,15 @@ def read_notes(folder: Path) -> tuple[Any, list[dict[str, Any]]]:
     return (found[0], found[1:]) if found else (None, [])
 
 
+@dataclass
+class _Batch:
+    """What is known of the samples that are being written."""
+
+    rows: np.ndarray
+    crc32: int = 0
+    bad: list[tuple[int, int, int]] = field(default_factory=list)
+
+
 class _Sent:
     """A tensor on its way to the host, beside what its device computes."""
 
@@ -383,5 +450,9 @@ def _checksum(layers: Iterable[Tensor]) -> int:
     """CRC-32 of the states of a batch: it guards against damage, at a few GB a second."""
     found = 0
     for states in layers:
-        found = zlib.crc32(states.flatten().view(torch.uint8).numpy().data, found)
+        found = zlib.crc32(_bytes(states), found)
     return found
+
+
+def _bytes(states: Tensor) -> memoryview:
+    return states.flatten().view(torch.uint8).numpy().data

@@ -49,10 +49,11 @@ def _content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_files_alone_and_kept_beside(tmp_path):
+@pytest.mark.parametrize("beside", [False, True])
+def test_files_alone_and_kept_beside(tmp_path, beside):
     cpu = torch.device("cpu")
     _assert_whole(_finish(_write(tmp_path / "mapped")))
-    kept = _finish(_write(tmp_path / "kept", keep=cpu))
+    kept = _finish(_write(tmp_path / "kept", keep=cpu, beside=beside))
     _assert_whole(kept)
     _assert_whole(_finish(_write(None)))
     assert _content(tmp_path / "mapped") == _content(tmp_path / "kept")
@@ -64,8 +65,9 @@ def test_files_alone_and_kept_beside(tmp_path):
 
 @pytest.mark.parametrize("keep", [None, torch.device("cpu")])
 @pytest.mark.parametrize("batches", [0, 1, 3, 4])
-def test_an_interrupted_write_goes_on(tmp_path, batches, keep):
-    _write(tmp_path / "a", batches).close()
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_interrupted_write_goes_on(tmp_path, batches, keep, beside):
+    _write(tmp_path / "a", batches, beside=beside).close()
     assert not list((tmp_path / "a").glob("*.safetensors"))
     found = _writer(tmp_path / "a", keep=keep)
     assert found.done == {tuple(rows.tolist()) for rows in PLAN[:batches]}
@@ -152,6 +154,30 @@ def test_non_finite_states_are_counted(tmp_path):
     resumed.write(plan[1], [batch])
     _finish(resumed)
     np.testing.assert_array_equal(HiddenStates.open(tmp_path).nonfinite, [[0, 4]])
+
+
+def test_a_batch_that_was_not_ended_is_forgotten(tmp_path):
+    """Memory ran out in the middle of it, say."""
+    found = _writer(tmp_path)
+    found.begin(PLAN[0])
+    found.take(0, torch.full((2, 4, 3), torch.nan))
+    _finish_with(found)
+    _assert_whole(HiddenStates.open(tmp_path))
+    assert HiddenStates.open(tmp_path).nonfinite.sum() == 0
+
+
+def _finish_with(found):
+    for rows in PLAN:
+        found.write(rows, [layer[rows] for layer in WHOLE])
+    _finish(found)
+
+
+def test_large_finite_states_are_finite(tmp_path):
+    """Their sum is not."""
+    found = _writer(tmp_path)
+    for rows in PLAN:
+        found.write(rows, [torch.full((len(rows), 4, 3), 3e38) for _ in LAYERS])
+    assert _finish(found).nonfinite.sum() == 0
 
 
 def test_layers_of_several_dtypes_are_as_wide_as_the_widest(tmp_path):
@@ -290,7 +316,8 @@ def test_disk_that_is_full_at_the_very_end(tmp_path, monkeypatch):
     _assert_whole(HiddenStates.open(tmp_path))
 
 
-def test_disk_that_fills_up_while_the_model_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("beside", [False, True])
+def test_disk_that_fills_up_while_the_model_runs(tmp_path, monkeypatch, beside):
     opened = Path.open
 
     def refuse(path, mode="r", *arguments, **more):
@@ -302,7 +329,7 @@ def test_disk_that_fills_up_while_the_model_runs(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refuse)
         with pytest.raises(ExtractError, match=r"is full: free some space .* after sentence 4"):
-            _finish(_write(tmp_path))
+            _finish(_write(tmp_path, beside=beside))
     found = _writer(tmp_path)
     assert found.rows_done == 4
     found.close()
@@ -348,7 +375,7 @@ def test_notes_are_readable(tmp_path):
 @pytest.mark.cuda
 def test_states_from_a_gpu(tmp_path):
     cuda = torch.device("cuda")
-    found = _writer(tmp_path, keep=cuda)
+    found = _writer(tmp_path, keep=cuda, beside=True)
     for rows in PLAN:
         found.write(rows, [layer.to(cuda)[rows] for layer in WHOLE])
     states = _finish(found)
