@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -275,6 +276,8 @@ def _errors_in_one_line(debug: bool) -> Iterator[None]:
         if debug:
             raise
         line = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            line = f"the disk is full: free some space and give the same command again ({line})"
         if not isinstance(error, ExtractError | ValueError | OSError):
             line = f"{type(error).__name__}: {line} (run again with --debug for the traceback)"
         typer.secho(f"error: {line}", fg="red", err=True)

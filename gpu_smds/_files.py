@@ -17,14 +17,15 @@ def save_tensors(
     path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
     """Write beside the target and rename, so that a reader never sees half a file."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        save_file(arrays, partial, metadata=dict(metadata) | {_SUM: _checksum(arrays, metadata)})
+        # Not save_file, whose errors do not say that a disk is full.
+        partial.write_bytes(save(arrays, dict(metadata) | {_SUM: _checksum(arrays, metadata)}))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from tiny_disk import on_a_tiny_disk
 from tiny_models import save_tiny
 from typer.testing import CliRunner
 
@@ -300,6 +301,111 @@ def test_narrow_dtypes(models, tmp_path, kind):
     assert HiddenStates.open(tmp_path / "states").dtype == getattr(torch, kind)
 
 
+def test_the_last_state_before_the_final_norm(models, finished, tmp_path):
+    base = ("--model", models["gpt2"], "--samples", 40)
+    run("extract", *base, "--final-norm", "pre", "--out", tmp_path)
+    before = HiddenStates.open(tmp_path / "states")
+    after = HiddenStates.open(finished["gpt2"] / "states")
+    assert before.metadata["final_norm"] == "pre"
+    assert torch.equal(before[:, 2, :], after[:, 2, :])
+    assert not torch.allclose(before[:, 3, :], after[:, 3, :])
+    output = run("all", *base, "--final-norm", "pre", "--out", finished["gpt2"], expect=2)
+    assert 'final_norm "post", asked for "pre"' in output
+
+
+def test_manifests_of_before_there_was_a_choice(models, tmp_path):
+    base = ("extract", "--model", models["gpt2"], "--samples", 12, "--out", tmp_path)
+    run(*base)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["identity"]["states"]["final_norm"], manifest["memory_budget"]
+    path.write_text(json.dumps(manifest))
+    assert "are used again" in run(*base)
+    assert "final_norm" in run(*base, "--final-norm", "pre", expect=2)
+
+
+def test_batches_are_in_the_manifest(models, tmp_path):
+    base = ("extract", "--model", models["qwen2"], "--samples", 30, "--out", tmp_path)
+    run(*base, "--batch-tokens", 150)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert sum(manifest["batches"]) == 30
+    assert max(manifest["batches"]) <= 150 // 34
+    assert manifest["memory_budget"] > 0
+    assert manifest["quantization"] is None
+
+
+def test_a_run_killed_after_its_last_sentence_needs_no_model(models, tmp_path, monkeypatch):
+    from experiments import run as running
+
+    base = ("extract", "--model", models["qwen2"], "--samples", 30, "--out", tmp_path)
+    run(*base)
+    content = {p.name: p.read_bytes() for p in (tmp_path / "states").iterdir()}
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"extracted": False}))
+
+    def refuse(*arguments, **more):
+        raise AssertionError("the model was loaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "load_model", refuse)
+        run(*base)
+    assert json.loads(path.read_text())["extracted"]
+    # Unless the files are not what they were.
+    (tmp_path / "states" / "layer_01.safetensors").write_bytes(b"x")
+    path.write_text(json.dumps(manifest | {"extracted": False}))
+    run(*base)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "states").iterdir()} == content
+
+
+_ON_A_TINY_DISK = """
+import json, subprocess, sys
+from pathlib import Path
+from typer.testing import CliRunner
+from experiments.cli import app
+
+base = ["--model", sys.argv[1], "--samples", "40", "--out", "disk/run"]
+
+def run(command):
+    result = CliRunner().invoke(app, [command, *base])
+    return [result.exit_code, " ".join(result.output.split())]
+
+def content():
+    return {str(p): p.read_bytes() for p in Path("disk/run").rglob("*") if p.is_file()}
+
+said = {"extract": run("extract")}
+before = content()
+subprocess.run(["mount", "-o", "remount,ro", "disk"], check=True)
+said["read-only"] = run("independent")
+subprocess.run(["mount", "-o", "remount,rw", "disk"], check=True)
+with Path("disk/other").open("wb", buffering=0) as file:
+    try:
+        while file.write(bytes(4096)):
+            pass
+    except OSError:
+        pass
+said["full"] = run("independent")
+after = content()
+said["intact"] = [name for name in before if after.get(name) != before[name]]
+Path("disk/other").unlink()
+said["again"] = run("independent")
+print(json.dumps(said))
+"""
+
+
+def test_a_disk_that_is_read_only_or_full(models, tmp_path):
+    said = json.loads(on_a_tiny_disk(tmp_path, "2m", _ON_A_TINY_DISK, models["gpt2"]))
+    assert said["extract"][0] == 0
+    code, output = said["read-only"]
+    assert code == 1
+    assert "disk/run cannot be written (Read-only file system): choose another --out" in output
+    code, output = said["full"]
+    assert code == 1
+    assert "the disk is full: free some space and give the same command again" in output
+    assert said["intact"] in ([], ["disk/run/.lock"])
+    assert said["again"][0] == 0
+
+
 def test_overflow_is_undefined_and_counted(models, tmp_path):
     """One feature beyond float16: its sites are undefined, the rest is scored."""
     import shutil
@@ -316,6 +422,7 @@ def test_overflow_is_undefined_and_counted(models, tmp_path):
     base = ("--model", folder, "--samples", 12, "--out", tmp_path / "run", "--dtype", "float16")
     output = run("independent", *base)
     assert "--dtype bfloat16" in output
+    assert "layer 2 Name, layer 2 was, " in output or "layer 2 <|begin|>, layer 2 Name" in output
     assert "non_finite" in output
     statuses = {(row["layer"], row["status"]) for row in _table(tmp_path / "run", "independent")}
     assert ("2", "non_finite") in statuses
@@ -452,7 +559,7 @@ def test_help_teaches():
         *("--model", "--revision", "--samples", "--seed", "--prompts", "--manifold", "--source"),
         *("--destination", "--layers", "--positions", "--quantize", "--dtype", "--device"),
         *("--batch-size", "--protocol", "--out", "--no-save", "--force", "--dry-run", "--quiet"),
-        "--debug",
+        *("--debug", "--final-norm", "--batch-tokens"),
     ):
         assert option in text
 

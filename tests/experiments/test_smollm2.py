@@ -1,5 +1,6 @@
 """The study on a real language model: SmolLM2-135M, 1000 sentences, some layers."""
 
+import copy
 import csv
 import json
 
@@ -9,12 +10,15 @@ import pytest
 import smds
 import tolerances
 import torch
+from transformers import AutoModel
 from typer.testing import CliRunner
 
 from benchmarks import smds_study
 from experiments import protocol
 from experiments.cli import app
-from extract import HiddenStates
+from extract import HiddenStates, align, study_prompts, tokenize
+from extract.models import load_model, load_tokenizer
+from extract.sources import resolve_model
 from gpu_smds import CircularShape, ScoreMap, fit_map, score_map
 
 pytestmark = pytest.mark.smollm2
@@ -199,3 +203,55 @@ def test_float32_is_as_good_as_float64(states, labels, rows):
     np.testing.assert_array_equal(refined.status, exactly.status)
     np.testing.assert_allclose(refined.scores, exactly.scores, rtol=0, atol=tolerances.REFINED)
     assert (refined.scores != exactly.scores).any()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """SmolLM2 as a folder of safetensors, as a download from the hub would be."""
+    source = resolve_model("smollm2")
+    model = load_model(source, torch.device("cpu"))
+    config = copy.deepcopy(model.config)
+    del config.quantization_config  # of the GGUF file, which was dequantised
+    plain = AutoModel.from_config(config)
+    plain.load_state_dict(model.state_dict())
+    folder = tmp_path_factory.mktemp("saved") / "SmolLM2"
+    plain.save_pretrained(folder)
+    load_tokenizer(source).save_pretrained(folder)
+    return folder
+
+
+def test_four_bit_weights_run_the_whole_study(folder, saved, tmp_path):
+    """bitsandbytes on the CPU: nf4, computed in bfloat16."""
+    base = ("all", "--model", saved, "--layers", "0,15,18", "--out", tmp_path)
+    _run(*base, "--quantize", "4bit")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["quantization"] == {
+        "type": "nf4",
+        "compute_dtype": "bfloat16",
+        "double_quantization": True,
+    }
+    assert manifest["dtype"] == "bfloat16"
+    quantized = _scores(tmp_path, "independent")
+    full = _scores(folder, "independent")
+    rows = [LAYERS.index(layer) for layer in (0, 15, 18)]
+    assert abs(quantized.mean[1, MONTH] - full.mean[rows[1], MONTH]) < 0.05
+    # The same sites are undefined, although bfloat16 is coarse.
+    np.testing.assert_array_equal(quantized.worst_status, full.worst_status[rows])
+    verdicts = json.loads((tmp_path / "results" / "summary.json").read_text())["verdicts"]
+    assert [verdict["supported"] for verdict in verdicts] == [True, True, True]
+
+
+@pytest.mark.parametrize(("quantize", "dtype"), [("8bit", "bfloat16"), ("study", "float16")])
+def test_other_quantisations_read_sentences(saved, tmp_path, quantize, dtype):
+    base = ("extract", "--model", saved, "--samples", 30, "--layers", "3", "--out", tmp_path)
+    _run(*base, "--quantize", quantize)
+    found = HiddenStates.open(tmp_path / "states")
+    assert str(found.dtype) == f"torch.{dtype}"
+    exact = load_model(resolve_model(str(saved)), torch.device("cpu"))
+    tokens = tokenize(study_prompts(30), load_tokenizer(resolve_model(str(saved))))
+    columns = align(study_prompts(30), tokens).columns
+    with torch.inference_mode():
+        output = exact(input_ids=torch.tensor([tokens.ids[4]]), output_hidden_states=True)
+    expected = output.hidden_states[3][0, columns[4]]
+    error = (found[4, 0, 1:].float() - expected[1:]).norm() / expected[1:].norm()
+    assert 1e-4 < error < 0.3  # quantised, and the same model
