@@ -192,7 +192,7 @@ def measure(source: ModelSource, arguments: argparse.Namespace, folder: Path) ->
     }
     bare_peak, peak = peaks.values()
     if bare_peak and peak:
-        facts["peak_ratio_beside_states"] = (peak - plan.states) / bare_peak
+        facts["peak_ratio"] = peak / bare_peak
     loaded.clear()
     free_memory()
     if arguments.experiments:
