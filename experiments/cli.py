@@ -231,7 +231,7 @@ def _register(command: str, text: str) -> None:
             debug=debug,
             trust_remote_code=trust_remote_code,
         )
-        with _errors_in_one_line(debug):
+        with _errors_in_one_line(debug, begins_again=force or no_save):
             if protocol != "study":
                 raise UsageError(f"--protocol {protocol}: only study is known")
             if command != "discover" and (manifolds is not None or shuffles is not None):
@@ -265,12 +265,13 @@ def models() -> None:
 
 
 @contextmanager
-def _errors_in_one_line(debug: bool) -> Iterator[None]:
+def _errors_in_one_line(debug: bool, begins_again: bool = False) -> Iterator[None]:
     """Exit with 1 (failed), 2 (wrong usage) or 130 (interrupted) and one line that says why."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("interrupted: the same command goes on from here", err=True)
+        goes_on = "without --force or --no-save it would go on" if begins_again else "goes on"
+        typer.echo(f"interrupted: the same command {goes_on} from here", err=True)
         raise typer.Exit(130) from None
     except Exception as error:
         if debug:

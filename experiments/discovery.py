@@ -17,7 +17,7 @@ from experiments.protocol import FOLD_SEED, FOLDS
 from experiments.results import Columns
 from experiments.run import Run
 from extract import ExtractError, HiddenStates, UsageError
-from gpu_smds import Discovery, discover
+from gpu_smds import Checkpoint, Discovery, discover
 from gpu_smds.discovery import NOTHING, UNDEFINED
 
 
@@ -42,6 +42,7 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
             run.screen.note(f"{run.source.name}: {path} is used again")
             return kept
     started = perf_counter()
+    checkpoint = Checkpoint(path.with_suffix(".partial"))
     with run.screen.progress("discovery: which manifold is it?", "sites") as report:
         try:
             found = discover(
@@ -53,7 +54,7 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
                 device=run.device,
                 memory_budget=run.memory_budget,
                 progress=report,
-                checkpoint=path.with_suffix(".partial"),
+                checkpoint=checkpoint,
             )
         except ValueError as error:
             raise UsageError(str(error)) from error
@@ -71,6 +72,7 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
         path.with_suffix(".csv"), found, states.layers, columns.words, columns.tokens
     )
     found.save(path)
+    checkpoint.remove()
     return found
 
 

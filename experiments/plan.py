@@ -48,6 +48,8 @@ class Plan:
         Dtype of the states, as far as it can be known.
     weights
         Bytes of the model's weights; None where they cannot be known.
+    trust
+        Whether code of the model's own may run.
     """
 
     source: ModelSource
@@ -63,6 +65,7 @@ class Plan:
     sizes: list[int]
     dtype: torch.dtype
     weights: int | None
+    trust: bool
 
     @classmethod
     def of(
@@ -117,7 +120,8 @@ class Plan:
             parse_layers(options.layers, n_states(config)),
             list(sizes),
             dtype,
-            weight_bytes(config, dtype, quantize),
+            weight_bytes(config, dtype, quantize, trust),
+            trust,
         )
 
     @property
@@ -145,8 +149,12 @@ class Plan:
 
     def place(self, needed: int) -> torch.device | None:
         """Where the states stay while they are used; None: in the files, mapped."""
-        if self.device.type == "cuda" and needed <= free_memory(self.device) // 2:
-            return self.device
+        if self.device.type == "cuda":
+            # What the largest batch took at its peak is needed again.
+            taken = torch.cuda.max_memory_allocated(self.device)
+            batch = taken - torch.cuda.memory_allocated(self.device)
+            if needed <= (free_memory(self.device) - batch) // 2:
+                return self.device
         return None if self.save else torch.device("cpu")
 
     def reading_seconds(self, model: Any) -> float:
@@ -157,7 +165,8 @@ class Plan:
             pad = known_token(model, self.tokenizer.pad_token_id)
             batch = padded(self.tokens, self.positions, rows, pad)
             reader.check(*(part[:1] for part in batch))
-            reader.read(*batch)  # sets up libraries
+            for states in reader.read(*batch):  # sets up libraries
+                states.cpu()
             started = perf_counter()
             for states in reader.read(*batch):
                 states.cpu()
@@ -173,7 +182,9 @@ class Plan:
             Too little memory or disk, with the option that would make it fit.
         """
         host = free_memory(torch.device("cpu"))
-        devices = [self.device] if not self.spread else _all_devices()
+        devices = _all_devices() if self.spread else [self.device]
+        if self.quantize != "none" and self.device.type == "cuda":
+            devices = [device for device in devices if device.type == "cuda"]
         room = sum(free_memory(device) for device in devices)
         needed = (self.weights or 0) + self.batch
         if room and needed > room * (1 - _RESERVE):
@@ -183,11 +194,16 @@ class Plan:
             )
         if self.save:
             self._check_disk(host)
-        elif host and self.device.type == "cpu" and needed + self.states > host * (1 - _RESERVE):
+        else:
+            self._check_memory(host, room, needed)
+
+    def _check_memory(self, host: int, room: int, needed: int) -> None:
+        on_host = host * (1 - _RESERVE) - (needed if self.device.type == "cpu" else 0)
+        on_device = (room - needed) / 2 if self.device.type == "cuda" else 0
+        if host and self.states > max(on_host, on_device):
             raise ExtractError(
                 f"{_gb(self.states)} of states do not fit the memory beside the model, of which "
-                f"{_gb(host)} are free: leave out --no-save"
-                + self._fewer(host * (1 - _RESERVE) - needed)
+                f"{_gb(host)} are free: leave out --no-save" + self._fewer(max(on_host, on_device))
             )
 
     def _check_disk(self, host: int) -> None:
@@ -210,7 +226,7 @@ class Plan:
         for quantize in ("8bit", "4bit"):
             if self.quantize not in ("none", "8bit") or self.quantize == quantize:
                 continue
-            weights = weight_bytes(self.config, self.dtype, quantize)
+            weights = weight_bytes(self.config, self.dtype, quantize, self.trust)
             if weights is not None and weights + self.batch < room * (1 - _RESERVE):
                 return f"--quantize {quantize} needs {_gb(weights + self.batch)}"
         half = batch_bytes(self.config, max(len(row) for row in self.tokens.ids), self.dtype)

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments import protocol
 from experiments.console import Screen
+from experiments.manifest import NAME as MANIFEST
 from experiments.manifest import check_identity, read_manifest, versions, write_manifest
 from experiments.options import Options
 from experiments.plan import Plan, duration, experiment_seconds
@@ -109,7 +110,7 @@ class Run:
                 run.quantize,
                 device,
                 folder,
-                found.get("batches") if found else None,
+                run._batches_of(found),
             )
             if not options.dry_run:
                 run._plan.check()
@@ -122,8 +123,13 @@ class Run:
 
     @property
     def memory_budget(self) -> int | None:
-        """Bytes for the experiments; those of the first call, which decide on the blocks."""
-        return self.manifest.get("memory_budget") if self.manifest else None
+        """Bytes for the experiments: those of the first call, which decide on the blocks.
+
+        Unless far less is free now.
+        """
+        found = self.manifest.get("memory_budget") if self.manifest else None
+        free = resolve_budget(None, self.device)
+        return int(found) if found and found <= 1.5 * free else free
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -181,15 +187,17 @@ class Run:
                     results[name] = kept
         missing = [name for name in names if name not in results]
         together = [name for name in missing if name in protocol.ON_ALL_SITES]
+        every = list(protocol.ON_ALL_SITES)
+        if together and set(every) <= set(names) and self._checkpoint(every).path.exists():
+            # A pass over all of them was interrupted while their results were being written.
+            together = every
         # The quick one first: it has a pass of its own, over one layer.
         for group in ([name for name in missing if name not in together], together):
             if not group:
                 continue
             setting = self.setting(states, columns)
             # It stays until the results are kept, so that an interrupted pass can go on.
-            checkpoint = Checkpoint(
-                result_path(self.folder, "+".join(group)).with_suffix(".partial")
-            )
+            checkpoint = self._checkpoint(group)
             with self.screen.progress(_title(group), "sites") as report:
                 found = compute_results(
                     group, setting, columns, self.identity_hash, report, checkpoint
@@ -198,7 +206,24 @@ class Run:
                 save_result(self.folder, name, scores)
             checkpoint.remove()
             results |= found
+        if set(names) == set(EXPERIMENTS):
+            # Of other groups, which were interrupted and not taken up again.
+            for name in EXPERIMENTS:
+                for path in (self.folder / "results").glob(f"{name}*.partial"):
+                    path.unlink()
         return {name: results[name] for name in names}
+
+    def _checkpoint(self, group: Sequence[str]) -> Checkpoint:
+        """What is done of some experiments' pass over the states."""
+        return Checkpoint(result_path(self.folder, "+".join(group)).with_suffix(".partial"))
+
+    def _batches_of(self, found: dict[str, Any] | None) -> list[int] | None:
+        """Batches of an interrupted run, if they are what is asked for now."""
+        options = self.options
+        asked = [options.batch_size, options.batch_tokens]
+        if found is None or found.get("batches_asked") != asked:
+            return None
+        return list(found["batches"]) if found.get("device") == str(self.device) else None
 
     def setting(self, states: HiddenStates, columns: Columns) -> Setting:
         """What the experiments work on."""
@@ -283,18 +308,24 @@ class Run:
             "tokenizer": tokenizer_facts(plan.tokenizer),
             "positions": plan.positions.facts(),
             "batches": plan.sizes,
+            "batches_asked": [options.batch_size, options.batch_tokens],
             "memory_budget": resolve_budget(None, self.device),
             "device": str(self.device),
             "versions": versions(),
         }
-        goes_on = self.manifest is not None and not options.force
-        if goes_on:
-            # With its own blocks, so that its numbers are the same.
-            manifest["memory_budget"] = self.memory_budget or manifest["memory_budget"]
+        load = self._load
+        found = self.manifest
+        if found and all(found.get(key) == manifest[key] for key in ("model", "tokenizer")):
+            # It goes on with its own blocks, so that its numbers are the same.
+            manifest["memory_budget"] = self.memory_budget
+        else:
+            # What there is goes only once the model is there, and without a manifest is nobody's.
+            loaded = [self._load()]
+            load = loaded.pop
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            self._discard()
         self.manifest = manifest
         write_manifest(self.folder, manifest)
-        if not goes_on:
-            self._discard()
         self.prompts.to_csv(self.folder / "prompts.csv")
         metadata = {
             "model": json.dumps(manifest["model"]),
@@ -309,8 +340,8 @@ class Run:
             write_manifest(self.folder, manifest)
 
         with screen.progress(f"{self.source.name}: reading sentences", "sentences") as report:
-            found = extract_states(
-                self._load,
+            extracted = extract_states(
+                load,
                 plan.tokens,
                 plan.positions,
                 folder=self.folder / "states" if options.save else None,
@@ -324,13 +355,15 @@ class Run:
                 progress=report,
             )
         free_memory()
-        if found.damaged:
-            screen.warn(f"{found.damaged} batches of the interrupted run were damaged: read again")
-        if found.hooked is False:
+        if extracted.damaged:
+            screen.warn(
+                f"{extracted.damaged} batches of the interrupted run were damaged: read again"
+            )
+        if extracted.hooked is False:
             screen.note(
                 "the blocks of this model cannot be read one by one: all its hidden states are held"
             )
-        states = found.states
+        states = extracted.states
         bad = int(states.nonfinite.sum())
         if bad:
             screen.warn(
@@ -344,7 +377,7 @@ class Run:
             "nonfinite": bad,
         }
         write_manifest(self.folder, manifest)
-        self._saved = found.saved
+        self._saved = extracted.saved
         return states, columns_of(manifest)
 
     def _discard(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from experiments.options import Options
 from experiments.results import EXPERIMENTS, load_result
 from experiments.run import Run, columns_of, free_memory, run_folder
 from experiments.tables import write_text
-from extract import UsageError
+from extract import ExtractError, UsageError
 from extract.states import write_json
 from gpu_smds import ScoreMap
 
@@ -43,12 +43,20 @@ def execute(command: str, options: Options, screen: Screen) -> None:
     finished = []
     with ExitStack() as held:
         for folder in folders:
+            if command == "figures" and not folder.exists():
+                raise UsageError(f"{folder} holds no run: start with gpu-smds all")
             held.enter_context(only_one(folder))
-        for run in runs:
+        for model, run in zip(options.models, runs, strict=True):
+            if not options.force and read_manifest(run.folder) != run.manifest:
+                # Another process was at work there until a moment ago.
+                run = Run.prepare(command, model, options, run.folder, screen)
             try:
                 results = figures_again(run) if command == "figures" else _one(command, run)
-            finally:
-                run.saved()
+            except BaseException:
+                with suppress(ExtractError):  # the error that is under way says more
+                    run.saved()
+                raise
+            run.saved()
             finished.append((run, results))
             free_memory()
     if command in ("all", "figures") and len(runs) > 1:

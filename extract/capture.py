@@ -15,7 +15,7 @@ from torch import Tensor
 
 from extract.alignment import Positions, Tokens
 from extract.batches import halved, reading_order
-from extract.errors import ExtractError, UsageError
+from extract.errors import ExtractError, UsageError, out_of_memory
 from extract.reader import StateReader, Take, text_config
 from extract.states import FORMAT_VERSION, INDEX, HiddenStates
 from extract.writer import StatesWriter, read_notes
@@ -123,8 +123,8 @@ def extract_states(
     final_norm
         Last state after ("post") or before ("pre") the model's final norm.
     place
-        Called with the bytes of all states once the model has read a batch; returns the device
-        on which they stay, None for the files alone.
+        Called with the bytes of all states once the model is there, on a GPU after a batch;
+        returns the device on which they stay, None for the files alone.
     replan
         Called with new sizes when memory ran out and batches are halved.
     progress
@@ -141,8 +141,12 @@ def extract_states(
         "positions": positions.to_json(),
         "final_norm": final_norm,
     }
-    if folder is not None and (done := _all_read(folder, layers, facts, batches)) is not None:
-        return done
+    damaged = 0
+    if folder is not None:
+        done = _all_read(folder, layers, facts, batches)
+        if isinstance(done, Extraction):
+            return done
+        damaged = done
     model = load()
     check_lengths(tokens, model.config)
     pad = known_token(model, pad_token_id)
@@ -168,8 +172,8 @@ def extract_states(
         del probe
         facts["dtype"] = str(dtype).removeprefix("torch.")
         if model.device.type == "cuda":
-            # A batch beforehand shows how much memory is left for the states.
-            read(batches[0])
+            # Its peak shows how much memory batches leave for the states.
+            read(batches[0], lambda number, states: None)
         keep = place(int(np.prod(shape)) * dtype.itemsize * len(layers))
         writer = StatesWriter(folder, layers, shape, dtype, facts, batches, keep, beside)
         try:
@@ -195,7 +199,7 @@ def extract_states(
             writer.close()
             raise
         states, saved = writer.finish()
-        return Extraction(states, saved, reader.blocks is not None, writer.damaged)
+        return Extraction(states, saved, reader.blocks is not None, damaged + writer.damaged)
 
 
 def _cut(tokens: Tokens, positions: Positions, sizes: Sequence[int]) -> list[np.ndarray]:
@@ -227,32 +231,36 @@ def known_token(model: Any, token: int) -> int:
 
 def _all_read(
     folder: Path, layers: Sequence[int], facts: dict[str, str], batches: Sequence[np.ndarray]
-) -> Extraction | None:
-    """What an interrupted call had read to the end; None where the model is needed."""
+) -> Extraction | int:
+    """What an interrupted call had read to the end.
+
+    Where the model is needed, the number of batches that were damaged.
+    """
     plan, notes = read_notes(folder)
     if plan is None and (folder / INDEX).exists():
         # It got as far as to name the files.
         try:
             states = HiddenStates.open(folder)
         except ExtractError:
-            return None
+            return 0
         of_layer = {"dtype": states.metadata.get("dtype"), "layer": states.metadata.get("layer")}
         if states.layers == tuple(layers) and states.metadata == facts | of_layer:
             return Extraction(states, lambda: None, None, 0)
-        return None
+        return 0
     try:
         shape, dtype = tuple(plan["shape"]), getattr(torch, plan["dtype"].removeprefix("torch."))
         same = plan["metadata"] == facts | {"dtype": plan["metadata"]["dtype"]}
+        same = same and plan["layers"] == list(layers)
     except (KeyError, TypeError, AttributeError):
-        return None
-    if not same or plan["layers"] != list(layers) or len(notes) < len(batches):
-        return None
+        return 0
+    if not same or len(notes) < len(batches):
+        return 0
     writer = StatesWriter(folder, layers, shape, dtype, plan["metadata"], batches)
     if len(writer.done) == len(batches):
         states, saved = writer.finish()
-        return Extraction(states, saved, None, 0)
+        return Extraction(states, saved, None, writer.damaged)
     writer.close()
-    return None
+    return writer.damaged
 
 
 def _if_it_fits(read: Callable[[], list[Tensor]]) -> list[Tensor] | None:
@@ -260,7 +268,7 @@ def _if_it_fits(read: Callable[[], list[Tensor]]) -> list[Tensor] | None:
     try:
         return read()
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
     # Not before the error is gone, which holds what had been computed.
     if torch.cuda.is_available():
@@ -273,11 +281,3 @@ def _does_not_fit() -> ExtractError:
         "one sentence alone does not fit the memory: use --quantize 4bit, a smaller model or "
         "another --device"
     )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
-    return any(sign in text for sign in signs)

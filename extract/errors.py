@@ -7,3 +7,12 @@ class ExtractError(Exception):
 
 class UsageError(ExtractError):
     """The call was wrong: unknown model, unusable file, options that do not fit."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory ran out."""
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+    return any(sign in text for sign in signs)

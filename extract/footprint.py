@@ -13,14 +13,16 @@ from extract.reader import hidden_size, text_config
 _BYTES = {"4bit": 0.5 + 0.127 / 8, "study": 0.5 + 0.127 / 8, "8bit": 1.0}
 
 
-def weight_bytes(config: Any, dtype: torch.dtype, quantize: str = "none") -> int | None:
-    """Bytes of the weights; None where the model's code is not at hand."""
+def weight_bytes(
+    config: Any, dtype: torch.dtype, quantize: str = "none", trust: bool = False
+) -> int | None:
+    """Bytes of the weights; None where the model brings its own code and it is not trusted."""
     from transformers import AutoModel
     from transformers.pytorch_utils import Conv1D
 
     try:
         with torch.device("meta"):
-            model = AutoModel.from_config(config)
+            model = AutoModel.from_config(config, trust_remote_code=trust)
     except Exception:  # code of the model's own, which may do anything without weights
         return None
     quantized = {

@@ -96,22 +96,24 @@ class StateReader:
         ExtractError
             They do not, and ``final_norm`` is "pre", which only hooks can read.
         """
+        # One layer more, where the last would be the only one and has nothing to compare with.
+        layers = sorted({*self.layers, self.last - 1})
+        self._wanted = set(layers)
         for blocks, first in product(block_lists(self.model), (1, 0)):
             self.blocks = blocks
             self._hook(first)
             with self._reading(columns):
                 theirs = self._run(ids, mask, output_hidden_states=True).hidden_states
-                expected = self._gather(theirs)
-                agreed = all(
-                    _same(self._found[layer], expected[layer])
-                    for layer in self.layers
-                    if layer in self._found
-                    and not (self.final_norm == "pre" and layer == self.last)
+                agreed = self._found.keys() == self._wanted and all(
+                    _same(self._found[layer], self._chosen(theirs[layer]))
+                    for layer in layers
+                    if not (self.final_norm == "pre" and layer == self.last)
                 )
-                if agreed and self._wanted == self._found.keys():
+                if agreed:
+                    self._wanted = set(self.layers)
                     return [self._found[layer] for layer in self.layers]
             self._unhook()
-        self.blocks = None
+        self.blocks, self._wanted = None, set(self.layers)
         if self.final_norm == "pre" and self.last in self._wanted:
             raise ExtractError(
                 f"the blocks of {type(self.model).__name__} cannot be read by themselves: leave "
@@ -239,4 +241,6 @@ def block_lists(model: nn.Module) -> list[nn.ModuleList]:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
+    # A model on several devices returns all on one, while ours stay where they were computed.
+    b = b.to(a.device)
     return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)

@@ -31,12 +31,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from extract.errors import ExtractError
+from extract.errors import ExtractError, out_of_memory
 from extract.states import INDEX, HiddenStates, hash_files, header, layer_name, map_file, write_json
 
 PROGRESS = "progress.jsonl"
 #: Batches that wait for the disk before the model has to.
-_AHEAD = 2
+_AHEAD = 1
 
 
 class StatesWriter:
@@ -96,7 +96,8 @@ class StatesWriter:
         self._mapped: list[Tensor] = []
         self._files: list[Any] = []
         if folder is None or keep is not None:
-            self._kept = self._allocate_memory(keep or torch.device("cpu"))
+            # From page-locked memory copies to a GPU take a fraction of the time.
+            self._kept = self._allocate_memory(keep or torch.device("cpu"), pinned=beside)
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -136,15 +137,17 @@ class StatesWriter:
         """Begin with some samples; what was begun before and not ended is forgotten."""
         self._check()
         self._batch, self._sent = _Batch(rows), []
+        if self._kept is not None:
+            self._rows = torch.from_numpy(rows).to(self._kept[0].device)
 
     def take(self, number: int, states: Tensor) -> None:
         """Take a layer's states ``(b, positions, d)`` of these samples, one layer after another."""
         assert self._batch is not None
+        self._batch.taken += 1
         states = states.to(self.dtype)
-        if self._kept is not None:
+        if self._kept is not None and self._kept[number].device.type != "cpu":
             kept = self._kept[number]
-            index = torch.from_numpy(self._batch.rows).to(kept.device)
-            kept.index_copy_(0, index, states.to(kept.device))
+            kept.index_copy_(0, self._rows, states.to(kept.device))
         if self._thread is not None:
             self._sent.append(_Sent(states))
             return
@@ -156,6 +159,11 @@ class StatesWriter:
     def end(self) -> None:
         """All layers of these samples are there: note them."""
         assert self._batch is not None
+        if self._batch.taken != len(self.layers):
+            raise ExtractError(
+                f"the model gave {self._batch.taken} of {len(self.layers)} layers for a batch: it "
+                "skips blocks, and cannot be read"
+            )
         if self._thread is not None:
             self._queue.put((self._batch, self._sent))
         else:
@@ -207,6 +215,8 @@ class StatesWriter:
         if not bool(states.sum(dtype=torch.float32).isfinite()):
             counts = (~states.isfinite()).sum((0, 2))
             batch.bad += [(number, int(t), int(counts[t])) for t in counts.nonzero()]
+        if self._kept is not None and self._kept[number].device.type == "cpu":
+            self._kept[number].index_copy_(0, torch.from_numpy(batch.rows), states)
         if self.folder is None:
             return
         content = _bytes(states)
@@ -297,8 +307,12 @@ class StatesWriter:
             try:
                 index = torch.tensor(note["rows"])
                 found = _checksum(layer[index] for layer in self._mapped)
-                return bool(note["crc32"] == found and len(note["nonfinite"]) >= 0)
-            except (KeyError, TypeError, IndexError, RuntimeError):
+                known = all(
+                    0 <= i < len(self.layers) and 0 <= t < self.shape[1] and count > 0
+                    for i, t, count in note["nonfinite"]
+                )
+                return bool(note["crc32"] == found and known)
+            except (KeyError, TypeError, ValueError, IndexError, RuntimeError):
                 return False  # the note itself is damaged
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -320,15 +334,18 @@ class StatesWriter:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _allocate_memory(self, device: torch.device) -> list[Tensor]:
-        # From page-locked memory copies to a GPU take a fraction of the time.
-        pinned = device.type == "cpu" and torch.cuda.is_available()
+    def _allocate_memory(self, device: torch.device, pinned: bool) -> list[Tensor] | None:
+        pinned = pinned and device.type == "cpu" and torch.cuda.is_available()
         try:
             return [
                 torch.empty(self.shape, dtype=self.dtype, device=device, pin_memory=pinned)
                 for _ in self.layers
             ]
-        except (MemoryError, RuntimeError) as error:  # torch's for the CPU is a RuntimeError
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if self.folder is not None:
+                return None  # they are in the files
             raise ExtractError(
                 f"{len(self.layers) * self._bytes() / 1e9:.2f} GB of states do not fit the "
                 "memory: leave out --no-save, or keep fewer --layers"
@@ -345,8 +362,7 @@ class StatesWriter:
             old.unlink(missing_ok=True)
         for layer, path in zip(self.layers, self._partials(), strict=True):
             with path.open("wb") as file:
-                # Reserved now, so that a full disk shows before the model runs and not as a
-                # crash of a write into the map.
+                # Reserved now, so that a full disk shows before the model runs.
                 os.posix_fallocate(file.fileno(), 0, self._size(layer))
                 file.write(self._header(layer))
 
@@ -413,6 +429,7 @@ class _Batch:
     """What is known of the samples that are being written."""
 
     rows: np.ndarray
+    taken: int = 0
     crc32: int = 0
     bad: list[tuple[int, int, int]] = field(default_factory=list)
 

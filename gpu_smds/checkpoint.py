@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ class Checkpoint:
     Parameters
     ----------
     path
-        Written beside its place and renamed, at most once a second. A file of other states,
-        labels or arguments, or a damaged one, is begun afresh. Functions that are given a path
+        Written beside its place and renamed, at most once a second. A file of other labels or
+        arguments, or a damaged one, is begun afresh; so is one of other states, which are told by
+        their shape and by one site of every layer. Functions that are given a path
         remove the file at their end; who gives a Checkpoint calls :meth:`remove` himself, once the
         results are safe.
     """
@@ -44,15 +45,23 @@ class Checkpoint:
         self._facts: dict[str, Any] = {}
         self._saved = 0.0
 
-    def begin(self, sites: Sites, keys: Sequence[str], results: Sequence[Tensor], size: int) -> int:
+    def begin(
+        self,
+        sites: Sites,
+        keys: Sequence[str],
+        results: Sequence[Tensor],
+        size: int,
+        most: int,
+    ) -> int:
         """Take up the results of finished blocks, ``(sites, ...)`` each.
 
-        Returns the number of sites in a block: ``size``, or that of the call that is continued.
+        Returns the number of sites in a block: ``size``, or that of the call that is continued,
+        unless it is more than the ``most`` that fit the memory now.
         """
         self._results = list(results)
         shapes = [list(result.shape) for result in results]
         self._facts = {"key": fingerprint(_of_states(sites), *keys), "shapes": shapes, "size": size}
-        found = self._load()
+        found = self._load(most)
         if found is None:
             self._done = np.zeros(-(-len(sites) // size), dtype=bool)
         self._saved = time.monotonic()
@@ -72,22 +81,25 @@ class Checkpoint:
         """Write what is done, if anything is."""
         if not self._done.any():
             return
-        tensors = {f"result_{i}": result.cpu().numpy() for i, result in enumerate(self._results)}
-        save_tensors(self.path, tensors | {"done": self._done}, {_KIND: json.dumps(self._facts)})
+        # Copies: other blocks are being filled while this is hashed and written.
+        tensors = {"done": self._done.copy()}
+        for i, result in enumerate(self._results):
+            tensors[f"result_{i}"] = np.array(result.cpu().numpy())
+        save_tensors(self.path, tensors, {_KIND: json.dumps(self._facts)})
         self._saved = time.monotonic()
 
     def remove(self) -> None:
         """Delete the file, whose results are kept elsewhere now."""
         self.path.unlink(missing_ok=True)
 
-    def _load(self) -> np.ndarray | None:
+    def _load(self, most: int) -> np.ndarray | None:
         """Blocks that are done, whose results are filled in; None where there are none."""
         try:
             tensors, header = load_tensors(self.path, _KIND)
             facts = json.loads(header)
         except (FileNotFoundError, ValueError):
             return None
-        if facts | {"size": 0} != self._facts | {"size": 0}:
+        if facts | {"size": 0} != self._facts | {"size": 0} or facts["size"] > most:
             return None
         self._facts, self._done = facts, tensors["done"]
         for i, result in enumerate(self._results):
@@ -106,7 +118,8 @@ def kept(checkpoint: str | Path | Checkpoint | None) -> Iterator[Checkpoint | No
     try:
         yield found
     except BaseException:
-        found.save()
+        with suppress(OSError):  # the error that is under way says more
+            found.save()
         raise
     if not given:
         found.remove()
@@ -129,8 +142,10 @@ def fingerprint(*parts: Any) -> str:
 
 
 def _of_states(sites: Sites) -> str:
-    """What tells states from others: their shape, and the first and the last site."""
-    ends = [Block(0, 1), Block(len(sites) - 1, len(sites))] if len(sites) else []
+    """What tells states from others: their shape, and the last site of every layer."""
+    # The last word has seen all others. Of very many layers, some.
+    lead = sites.site_shape[-1] if sites.site_shape else 1
+    last = range(lead - 1, len(sites), lead) if len(sites) else range(0)
     cpu = torch.device("cpu")
-    raw = [sites.raw(block, cpu)[0] for block in ends]
+    raw = [sites.raw(Block(site, site + 1), cpu)[0] for site in last[:: -(-len(last) // 100) or 1]]
     return fingerprint(sites.n, sites.site_shape, sites.d, *raw)

@@ -84,6 +84,13 @@ class Scoring:
         results = (scores.movedim(-1, 0), status.movedim(-1, 0))
         names = [target.manifold.name for target in targets]
         rows = [row for fold in folds.folds for row in (fold.train, fold.test)]
-        key = fingerprint(labels, names, metrics, solver, folds.order, *rows, *together.stacked)
+        distances = [
+            embedding.incomplete
+            for target in targets
+            for embedding in target.embeddings
+            if embedding is not None and embedding.incomplete is not None
+        ]
+        fitted_to = [*together.stacked, *distances]
+        key = fingerprint(labels, names, metrics, solver, folds.order, *rows, *fitted_to)
         most = most_sites(not solver.orthonormal)
         return cls(Job(visit, folds.order, per_site, most, results, key), scores, status)

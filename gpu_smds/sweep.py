@@ -87,7 +87,8 @@ def sweep(
     size = split.size
     if checkpoint is not None:
         results = [result for job in jobs for result in job.results]
-        size = checkpoint.begin(sites, [job.key for job in jobs], results, size)
+        fit = max(1, budget // per_site // split.workers)
+        size = checkpoint.begin(sites, [job.key for job in jobs], results, size, fit)
     blocks = sites.blocks(size)
     to_do = [n for n in range(len(blocks)) if checkpoint is None or not checkpoint.is_done(n)]
     if held := len(sites) - sum(len(blocks[number]) for number in to_do):
