@@ -32,7 +32,8 @@ experiments.study.draw_run = lambda *arguments: []
 gpu_smds.checkpoint._EVERY = 0
 
 for line in sys.stdin:
-    arguments, seconds, watched = json.loads(line)
+    arguments, seconds, watched, after = json.loads(line)
+    clock = None if after else time.monotonic()
     started, seen = time.monotonic(), [None] * len(watched)
     child = os.fork()
     if not child:
@@ -47,7 +48,9 @@ for line in sys.stdin:
         for i, path in enumerate(watched):
             if seen[i] is None and os.path.exists(path):
                 seen[i] = elapsed
-        if seconds is not None and elapsed >= seconds:
+        if clock is None and os.path.exists(after):
+            clock = time.monotonic()
+        if seconds is not None and clock is not None and time.monotonic() - clock >= seconds:
             os.kill(child, signal.SIGKILL)
             seconds = None
         time.sleep(0.002)
@@ -67,9 +70,13 @@ class Server:
             env=os.environ | {"COLUMNS": "200"},
         )
 
-    def run(self, arguments, watched=(), seconds=None):
-        """Exit code, and after how many seconds each of some files was there."""
-        line = json.dumps([[str(part) for part in arguments], seconds, list(map(str, watched))])
+    def run(self, arguments, watched=(), seconds=None, after=""):
+        """Exit code, and after how many seconds each of some files was there.
+
+        The process is killed so many seconds after its start, or after a file is there.
+        """
+        arguments, watched = [str(part) for part in arguments], [str(path) for path in watched]
+        line = json.dumps([arguments, seconds, watched, str(after)])
         print(line, file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 
@@ -110,10 +117,11 @@ def test_killed_at_random_moments(server, tmp_path):
     killed, reading, scoring = 0, 0, 0
     for number in range(KILLS // 2):
         folder = tmp_path / str(number)
-        # One before or after the first sentence, one after it.
-        moments = [generator.uniform(0.1, finished), generator.uniform(begun, finished)]
-        for moment in moments:
-            code, _ = server.run([*command, "--out", folder], seconds=moment)
+        # Once it has begun to read, and at any time after the start.
+        moments = [generator.uniform(0, finished - begun), generator.uniform(0.1, finished)]
+        begins = [folder / "states" / "progress.jsonl", ""]
+        for moment, after in zip(moments, begins, strict=True):
+            code, _ = server.run([*command, "--out", folder], seconds=moment, after=after)
             killed += code == -signal.SIGKILL
             reading += (folder / "states" / "progress.jsonl").exists()
             scoring += bool(list((folder / "results").glob("*.partial")))
