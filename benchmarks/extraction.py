@@ -32,7 +32,7 @@ from experiments.plan import Plan
 from experiments.protocol import Setting
 from experiments.run import free_memory
 from extract import study_prompts
-from extract.batches import reading_order
+from extract.batches import cut
 from extract.capture import extract_states, known_token, padded, read_lengths
 from extract.models import load_model, load_tokenizer, resolve_device
 from extract.sources import ModelSource, resolve_model
@@ -124,10 +124,9 @@ def measure(source: ModelSource, arguments: argparse.Namespace, folder: Path) ->
     _wait(device)
     load = perf_counter() - started
     pad = known_token(loaded[0], plan.tokenizer.pad_token_id)
-    order = reading_order(read_lengths(plan.tokens, plan.positions))
     batches = [
         padded(plan.tokens, plan.positions, rows, pad)
-        for rows in np.split(order, np.cumsum(plan.sizes)[:-1])
+        for rows in cut(read_lengths(plan.tokens, plan.positions), plan.sizes)
     ]
 
     @torch.inference_mode()

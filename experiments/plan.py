@@ -16,7 +16,7 @@ from experiments import protocol
 from experiments.options import Options
 from experiments.protocol import Setting
 from extract import ExtractError, Positions, Prompts, Tokens, align, tokenize
-from extract.batches import BATCH_TOKENS_CPU, BATCH_TOKENS_CUDA, batch_sizes, reading_order
+from extract.batches import BATCH_TOKENS_CPU, BATCH_TOKENS_CUDA, batch_sizes, cut
 from extract.capture import check_lengths, known_token, padded, parse_layers, read_lengths
 from extract.footprint import batch_bytes, weight_bytes
 from extract.models import compute_dtype, load_config, load_tokenizer
@@ -160,7 +160,7 @@ class Plan:
     def reading_seconds(self, model: Any) -> float:
         """Estimate of the time that the model takes for all sentences, from one batch."""
         lengths = read_lengths(self.tokens, self.positions)
-        rows = reading_order(lengths)[: self.sizes[0]]
+        rows = cut(lengths, self.sizes)[0]
         with StateReader(model, self.layers) as reader:
             pad = known_token(model, self.tokenizer.pad_token_id)
             batch = padded(self.tokens, self.positions, rows, pad)

@@ -42,6 +42,20 @@ def batch_sizes(lengths: Sequence[int], tokens: int, most: int | None = None) ->
     return sizes
 
 
+def cut(lengths: Sequence[int], sizes: Sequence[int]) -> list[np.ndarray]:
+    """Sentences of every batch, as numbers.
+
+    Raises
+    ------
+    ValueError
+        The sizes do not add up to the sentences.
+    """
+    order = reading_order(lengths)
+    if sum(sizes) != len(order) or min(sizes) < 1:
+        raise ValueError(f"batches of {list(sizes)} sentences do not make up {len(order)}")
+    return np.split(order, np.cumsum(sizes)[:-1])
+
+
 def halved(sizes: Sequence[int], number: int) -> list[int]:
     """The plan after batch ``number`` did not fit the memory: it and the later ones in halves."""
     most = sizes[number] // 2

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from extract.alignment import Positions, Tokens
-from extract.batches import halved, reading_order
+from extract.batches import cut, halved
 from extract.errors import ExtractError, UsageError, out_of_memory
 from extract.reader import StateReader, Take, text_config
 from extract.states import FORMAT_VERSION, INDEX, HiddenStates
@@ -135,7 +135,8 @@ def extract_states(
     ExtractError
         One sentence alone does not fit the memory, or the files cannot be written.
     """
-    batches = _cut(tokens, positions, sizes)
+    lengths = read_lengths(tokens, positions)
+    batches = cut(lengths, sizes)
     facts = metadata | {
         "format_version": str(FORMAT_VERSION),
         "positions": positions.to_json(),
@@ -189,7 +190,7 @@ def extract_states(
                             raise _does_not_fit()
                         sizes = halved([len(part) for part in batches], number)
                         replan(sizes)
-                        batches = _cut(tokens, positions, sizes)
+                        batches = cut(lengths, sizes)
                         continue
                     writer.end()
                 number += 1
@@ -202,20 +203,13 @@ def extract_states(
         return Extraction(states, saved, reader.blocks is not None, damaged + writer.damaged)
 
 
-def _cut(tokens: Tokens, positions: Positions, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Rows of every batch."""
-    order = reading_order(read_lengths(tokens, positions))
-    if sum(sizes) != len(order) or min(sizes) < 1:
-        raise ValueError(f"batches of {list(sizes)} sentences do not make up {len(order)}")
-    return np.split(order, np.cumsum(sizes)[:-1])
-
-
 def padded(
     tokens: Tokens, positions: Positions, rows: np.ndarray, pad_token_id: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens ``(b, width)`` of a batch, padded on the right, their mask, and columns to keep."""
-    lengths = read_lengths(tokens, positions)
-    width = max(lengths[row] for row in rows)
+    # Not from the lengths of all sentences, which would be counted again for every batch.
+    raw = positions.mode == "raw"
+    width = positions.columns.shape[1] if raw else max(len(tokens.ids[row]) for row in rows)
     ids = np.full((len(rows), width), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(rows), width), dtype=np.int64)
     for i, row in enumerate(rows):

@@ -143,18 +143,15 @@ class StateReader:
             Per layer ``(b, T, d)``, on the device of the block and as wide as computed.
         """
         with self._reading(columns):
-            self._take = take
             if self.blocks is not None:
+                self._take = take
                 self._stop = max(self.layers) < self.last or self.final_norm == "pre"
                 self._run(ids, mask)
-            elif take is None:
-                theirs = self._run(ids, mask, output_hidden_states=True).hidden_states
-                self._found = self._gather(theirs)
             else:
-                self._take = None
                 theirs = self._run(ids, mask, output_hidden_states=True).hidden_states
-                for number, layer in enumerate(self.layers):
-                    take(number, self._chosen(theirs[layer]))
+                self._take = take
+                for layer in self.layers:
+                    self._keep(layer, theirs[layer])
             return [] if take else [self._found[layer] for layer in self.layers]
 
     @torch.inference_mode()
@@ -189,9 +186,6 @@ class StateReader:
                 self._take(self.layers.index(layer), self._chosen(states))
         if self._stop and layer == max(self.layers):
             raise _Enough
-
-    def _gather(self, hidden_states: Sequence[Tensor]) -> dict[int, Tensor]:
-        return {layer: self._chosen(hidden_states[layer]) for layer in self.layers}
 
     def _chosen(self, states: Tensor) -> Tensor:
         """The positions to keep, of states ``(b, length, d)``."""

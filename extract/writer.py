@@ -105,6 +105,7 @@ class StatesWriter:
                 if notes is None:
                     self._allocate_files()
                 self._mapped = [map_file(path)[0] for path in self._partials()]
+                self._begins = [len(self._header(layer)) for layer in self.layers]
                 self._files = [path.open("rb+", buffering=0) for path in self._partials()]
                 self._take_up(notes or [], {tuple(rows.tolist()) for rows in batches})
             except OSError as error:
@@ -219,10 +220,10 @@ class StatesWriter:
             self._kept[number].index_copy_(0, torch.from_numpy(batch.rows), states)
         if self.folder is None:
             return
-        content = _bytes(states)
+        content = _content(states)
         batch.crc32 = zlib.crc32(content, batch.crc32)
         size = len(content) // len(batch.rows)
-        begin = len(self._header(self.layers[number]))
+        begin = self._begins[number]
         # Not through the map, which takes a page fault for every 4 kB.
         for i, row in enumerate(batch.rows.tolist()):
             part, place = content[i * size : (i + 1) * size], begin + row * size
@@ -467,9 +468,9 @@ def _checksum(layers: Iterable[Tensor]) -> int:
     """CRC-32 of the states of a batch: it guards against damage, at a few GB a second."""
     found = 0
     for states in layers:
-        found = zlib.crc32(_bytes(states), found)
+        found = zlib.crc32(_content(states), found)
     return found
 
 
-def _bytes(states: Tensor) -> memoryview:
+def _content(states: Tensor) -> memoryview:
     return states.flatten().view(torch.uint8).numpy().data

@@ -308,7 +308,10 @@ def fit_sites(
         mean[span], scale[span], status[span] = fitted.mean, fitted.scale, state
 
     results = (Wt, mean, scale, status)
-    key = fingerprint(rows, embedding.Y, embedding.incomplete, solver)
+
+    def key() -> str:
+        return fingerprint(rows, embedding.Y, embedding.incomplete, solver)
+
     job = Job(fit_block, fit.order, per_site, most_sites(not solver.orthonormal), results, key)
     sweep(sites, [job], device, budget, Meter(progress, count, "fitting"), checkpoint)
     return SiteMaps(Wt, mean, scale, status)

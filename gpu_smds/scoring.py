@@ -91,6 +91,9 @@ class Scoring:
             if embedding is not None and embedding.incomplete is not None
         ]
         fitted_to = [*together.stacked, *distances]
-        key = fingerprint(labels, names, metrics, solver, folds.order, *rows, *fitted_to)
+
+        def key() -> str:
+            return fingerprint(labels, names, metrics, solver, folds.order, *rows, *fitted_to)
+
         most = most_sites(not solver.orthonormal)
         return cls(Job(visit, folds.order, per_site, most, results, key), scores, status)

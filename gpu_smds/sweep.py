@@ -42,7 +42,8 @@ class Job:
     results
         What visits fill: views ``(sites, ...)``.
     key
-        Tells what the results depend on beside the states; see :func:`fingerprint`.
+        Tells what the results depend on beside the states, where a checkpoint asks for it; see
+        :func:`fingerprint`.
     """
 
     visit: Callable[[Block, CentredStates], None]
@@ -50,7 +51,7 @@ class Job:
     bytes_per_site: int
     most: int
     results: tuple[Tensor, ...]
-    key: str
+    key: Callable[[], str]
 
 
 def sweep(
@@ -88,7 +89,7 @@ def sweep(
     if checkpoint is not None:
         results = [result for job in jobs for result in job.results]
         fit = max(1, budget // per_site // split.workers)
-        size = checkpoint.begin(sites, [job.key for job in jobs], results, size, fit)
+        size = checkpoint.begin(sites, [job.key() for job in jobs], results, size, fit)
     blocks = sites.blocks(size)
     to_do = [n for n in range(len(blocks)) if checkpoint is None or not checkpoint.is_done(n)]
     if held := len(sites) - sum(len(blocks[number]) for number in to_do):

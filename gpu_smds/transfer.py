@@ -152,7 +152,10 @@ def plan_transfer(
     results = (scores.movedim(1, 0), status.movedim(1, 0))
     maps = [part for source in sources for part in (source.Wt, source.status)]
     test = [fold.test for fold in rows]
-    key = fingerprint(labels, fitted.manifold.name, metrics, fitted.solver, *test, *maps)
+
+    def key() -> str:
+        return fingerprint(labels, fitted.manifold.name, metrics, fitted.solver, *test, *maps)
+
     return Job(visit, plain.order, per_site, most_sites(written), results, key), result
 
 
@@ -187,7 +190,7 @@ def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMa
         status[span] = state
 
     per_site = sites.bytes_per_site(not is_streamed(where))
-    job = Job(visit, folds.order, per_site, most_sites(False), (scores, status), key="")
+    job = Job(visit, folds.order, per_site, most_sites(False), (scores, status), key=str)
     sweep(sites, [job], where, budget, Meter(False, len(sites), "scoring"))
     dims = ("fold", *(f"site{axis}" for axis in range(len(sites.site_shape))))
     return ScoreMap(
