@@ -62,9 +62,14 @@ def most_sites(written: bool) -> int:
 
 
 def split_sites(
-    n_sites: int, budget: int, bytes_per_site: int, device: torch.device, most: int
+    n_sites: int,
+    budget: int,
+    bytes_per_site: int,
+    device: torch.device,
+    most: int,
+    shared_bytes: int = 0,
 ) -> Split:
-    """Blocks that together stay within the budget.
+    """Blocks that together, and with what all sites share, stay within the budget.
 
     On a GPU one block at a time fills the budget. On the CPU each core works on a small block of
     its own, of at most ``most`` sites: larger ones only leave the cache.
@@ -74,10 +79,11 @@ def split_sites(
     ValueError
         Not even one site fits; the message says how much is needed.
     """
-    fit = budget // bytes_per_site
+    fit = (budget - shared_bytes) // bytes_per_site
     if fit < 1:
         raise ValueError(
-            f"memory_budget of {budget:,} bytes is too small: one site needs {bytes_per_site:,}"
+            f"memory_budget of {budget:,} bytes is too small: one site needs "
+            f"{bytes_per_site + shared_bytes:,}"
         )
     if device.type != "cpu":
         return Split(fit, 1)

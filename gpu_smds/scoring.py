@@ -58,7 +58,8 @@ class Scoring:
         per_site = bytes_per_site(sites, folds, solver, columns, device, incomplete)
         if needs_whole(metrics) or incomplete:
             # All distances of a test part, and what is sorted, ranked and pooled of its pairs.
-            per_site += 12 * 8 * max(fold.n_test for fold in folds.folds) ** 2
+            per_site += 17 * 8 * max(fold.n_test for fold in folds.folds) ** 2
+        shared = sum(target.bytes for target in targets)
         shape = (len(targets), len(metrics), len(solver.alphas), len(folds), len(sites))
         scores = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
         status = torch.zeros((shape[0], *shape[2:]), dtype=torch.int8, device=device)
@@ -96,4 +97,5 @@ class Scoring:
             return fingerprint(labels, names, metrics, solver, folds.order, *rows, *fitted_to)
 
         most = most_sites(not solver.orthonormal)
-        return cls(Job(visit, folds.order, per_site, most, results, key), scores, status)
+        job = Job(visit, folds.order, per_site, most, results, key, shared)
+        return cls(job, scores, status)

@@ -44,6 +44,8 @@ class Job:
     key
         Tells what the results depend on beside the states, where a checkpoint asks for it; see
         :func:`fingerprint`.
+    shared_bytes
+        What is held for all sites together, such as ideal distances.
     """
 
     visit: Callable[[Block, CentredStates], None]
@@ -52,6 +54,7 @@ class Job:
     most: int
     results: tuple[Tensor, ...]
     key: Callable[[], str]
+    shared_bytes: int = 0
 
 
 def sweep(
@@ -84,11 +87,12 @@ def sweep(
     read_ahead = 1 if device.type == "cpu" else 2
     per_site = read_ahead * sites.raw_bytes_per_site + max(job.bytes_per_site for job in jobs)
     most = min(job.most for job in jobs)
-    split = split_sites(len(sites), budget, per_site, device, most)
+    shared = sum(job.shared_bytes for job in jobs)
+    split = split_sites(len(sites), budget, per_site, device, most, shared)
     size = split.size
     if checkpoint is not None:
         results = [result for job in jobs for result in job.results]
-        fit = max(1, budget // per_site // split.workers)
+        fit = max(1, (budget - shared) // per_site // split.workers)
         size = checkpoint.begin(sites, [job.key() for job in jobs], results, size, fit)
     blocks = sites.blocks(size)
     to_do = [n for n in range(len(blocks)) if checkpoint is None or not checkpoint.is_done(n)]

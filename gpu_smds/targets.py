@@ -84,6 +84,12 @@ class Target:
         return target
 
     @property
+    def bytes(self) -> int:
+        """What the ideal distances and all that the metrics need of them take, about."""
+        arrays = 5 if needs_whole(self.metrics) else 1
+        return sum(8 * arrays * i.n**2 for i in self.ideals if i is not None and i.kept is not None)
+
+    @property
     def n_components(self) -> int:
         """Columns of the embedding."""
         known = [e.Y.shape[1] for e in self.embeddings if e is not None]
