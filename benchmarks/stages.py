@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.environment import environment
 from benchmarks.speed import EXPERIMENTS, OUT, POSITIONS, matmul_rate, random_data, run_ours
-from gpu_smds import fitting, solve, targets
+from gpu_smds import fitting, solve, systems, targets
 from gpu_smds.states import CentredStates
 from gpu_smds.streamed import StreamedStates
 
@@ -36,10 +36,10 @@ STAGES: dict[str, tuple[Any, str]] = {
     "centred states written": (StreamedStates, "materialise"),
     "products with the ideal points, from memory": (CentredStates, "reduce"),
     "products with the ideal points, from raw states": (StreamedStates, "reduce"),
-    "scatter of the parts": (fitting, "scatter"),
-    "Gram matrix of all rows": (fitting, "gram"),
-    "training scatter summed": (fitting, "_train_scatter"),
-    "training Gram matrix copied": (fitting, "_sub_block"),
+    "scatter of the parts": (systems, "scatter"),
+    "Gram matrix of all rows": (systems, "gram"),
+    "training scatter summed": (systems, "_train_scatter"),
+    "training Gram matrix copied": (systems, "_sub_block"),
     "Cholesky factor": (solve, "cholesky_"),
     "triangular solves": (torch.linalg, "solve_triangular"),
     "projection, from memory": (CentredStates, "project"),

@@ -15,7 +15,6 @@ from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_alphas, as_labels, as_list, check_choice, resolve_device
 from gpu_smds.budget import resolve_budget
 from gpu_smds.checkpoint import Checkpoint, kept
-from gpu_smds.fitting import STANDARDIZE, Solver
 from gpu_smds.folds import resolve_folds
 from gpu_smds.manifolds import Manifold, resolve_manifold
 from gpu_smds.results import ScoreMap
@@ -25,6 +24,7 @@ from gpu_smds.sites import Sites
 from gpu_smds.status import Status
 from gpu_smds.stress import METRICS, metric_name
 from gpu_smds.sweep import sweep
+from gpu_smds.systems import STANDARDIZE, Solver
 from gpu_smds.targets import Target
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds._validation import as_alphas, as_dtype, as_labels, resolve_device
-from gpu_smds.fitting import Solver
 from gpu_smds.ideal import Ideal
 from gpu_smds.manifolds import Embedding, Manifold, flat_column, resolve_manifold
 from gpu_smds.maps import fit_sites
@@ -29,6 +28,7 @@ from gpu_smds.sites import Sites
 from gpu_smds.specification import as_json, from_json
 from gpu_smds.status import Status
 from gpu_smds.stress import metric_name, score_projections
+from gpu_smds.systems import Solver
 
 # Singular values of W up to this count as zero in inverse_transform, as in smds.
 _INVERSE_TOLERANCE = 1e-5

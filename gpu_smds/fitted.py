@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds.fitting import Solver
 from gpu_smds.manifolds import Manifold
 from gpu_smds.results import ScoreMap
 from gpu_smds.specification import as_json, from_json
+from gpu_smds.systems import Solver
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from gpu_smds._validation import (
 from gpu_smds.budget import most_sites, resolve_budget
 from gpu_smds.checkpoint import Checkpoint, fingerprint, kept
 from gpu_smds.fitted import FittedMap
-from gpu_smds.fitting import STANDARDIZE, Solver, bytes_per_site, fit_rows
+from gpu_smds.fitting import bytes_per_site, fit_rows
 from gpu_smds.folds import Fold, Folds, Rows, resolve_folds
 from gpu_smds.manifolds import Embedding, resolve_manifold
 from gpu_smds.results import ScoreMap
@@ -33,6 +33,7 @@ from gpu_smds.states import CentredStates
 from gpu_smds.status import Status, raise_status, undefined
 from gpu_smds.stress import metric_name
 from gpu_smds.sweep import Job, sweep
+from gpu_smds.systems import STANDARDIZE, Solver
 from gpu_smds.targets import Target
 
 

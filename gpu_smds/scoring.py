@@ -11,13 +11,14 @@ from torch import Tensor
 
 from gpu_smds.budget import most_sites
 from gpu_smds.checkpoint import fingerprint
-from gpu_smds.fitting import Plan, Solver, bytes_per_site, fit_folds
+from gpu_smds.fitting import bytes_per_site, fit_folds
 from gpu_smds.folds import Folds
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status
 from gpu_smds.stress import needs_whole
 from gpu_smds.sweep import Job
+from gpu_smds.systems import Plan, Solver
 from gpu_smds.targets import Target, Targets
 
 
