@@ -9,6 +9,7 @@ scikit-learn faces for a single site, drop-ins for those of ``smds``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gpu_smds.angles import principal_angles
 from gpu_smds.checkpoint import Checkpoint
 from gpu_smds.discovery import Discovery, discover, discover_manifolds
 from gpu_smds.fitted import FittedMap
@@ -35,6 +36,7 @@ from gpu_smds.shapes import (
     TorusShape,
     manifold_names,
 )
+from gpu_smds.significance import SignificanceMap, significance_map
 from gpu_smds.similarity import similarity_map
 from gpu_smds.status import Status
 from gpu_smds.stress import METRICS, StressMetrics
@@ -77,6 +79,7 @@ __all__ = [
     "SMDSParametrization",
     "ScoreMap",
     "SemicircularShape",
+    "SignificanceMap",
     "SphericalShape",
     "SpiralShape",
     "Status",
@@ -89,8 +92,10 @@ __all__ = [
     "discover_manifolds",
     "fit_map",
     "manifold_names",
+    "principal_angles",
     "run_statistical_validation",
     "score_map",
+    "significance_map",
     "similarity_map",
     "transfer_map",
 ]

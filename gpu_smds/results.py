@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds.status import Status
+from gpu_smds.status import Status, explain
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,7 @@ class ScoreMap:
 
     def explain(self) -> dict[str, tuple[int, str]]:
         """Statuses that occur: name → (number of entries, explanation)."""
-        values, counts = np.unique(self.status, return_counts=True)
-        return {
-            Status(int(v)).name.lower(): (int(c), Status(int(v)).explanation)
-            for v, c in zip(values, counts, strict=True)
-        }
+        return explain(self.status)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python values that JSON holds; NaN becomes None."""

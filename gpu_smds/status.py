@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from enum import IntEnum
 
+import numpy as np
 from torch import Tensor
 
 
@@ -69,3 +70,12 @@ def raise_status(status: Tensor, causes: Mapping[Status, Tensor]) -> Tensor:
 def undefined(status: Tensor) -> Tensor:
     """Where ``(*batch)`` a status leaves no score."""
     return status >= Status.NO_PROJECTION
+
+
+def explain(status: np.ndarray) -> dict[str, tuple[int, str]]:
+    """Statuses that occur in an array: name → (number of entries, explanation)."""
+    values, counts = np.unique(status, return_counts=True)
+    return {
+        Status(int(v)).name.lower(): (int(c), Status(int(v)).explanation)
+        for v, c in zip(values, counts, strict=True)
+    }

@@ -1,0 +1,92 @@
+"""Which permutations of the labels a test draws: exchangeable rows, and random draws of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpu_smds.folds import Folds, take
+
+#: What moves: single rows, single rows within their group, or whole groups.
+EXCHANGES = ("rows", "within_groups", "whole_groups")
+
+
+def exchange_blocks(folds: Folds, n: int) -> np.ndarray:
+    """Numbers ``(n,)`` of the blocks within which labels may move, in the given order of rows.
+
+    Rows of a block are together in the training and test part of every fold, so a permutation
+    within blocks leaves each part its labels. For k-fold the blocks are the test parts, for a
+    hold-out the training and the test part, for repeated k-fold the intersections of test parts.
+    """
+    counts = np.zeros((n, 2 * len(folds)), dtype=np.int64)
+    for f, fold in enumerate(folds.folds):
+        for side, rows in enumerate((fold.train, fold.test)):
+            np.add.at(counts[:, 2 * f + side], take(folds.order, rows), 1)
+    return np.unique(counts, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def as_groups(groups: Any, n: int) -> np.ndarray:
+    """Group numbers ``(n,)`` of group names of any kind.
+
+    Raises
+    ------
+    ValueError
+        Not one name per row.
+    """
+    names = np.asarray(groups)
+    if names.shape != (n,):
+        raise ValueError(f"groups must be one per sample, {n} in all, got shape {names.shape}")
+    return np.unique(names, return_inverse=True)[1].reshape(-1)
+
+
+def draw_permutations(
+    blocks: np.ndarray, groups: np.ndarray | None, exchange: str, count: int, seed: int
+) -> np.ndarray:
+    """Random permutations ``(count, n)``: under permutation π row i gets the label of row π(i).
+
+    Parameters
+    ----------
+    blocks
+        ``(n,)`` labels never leave their block.
+    groups
+        ``(n,)`` or None.
+    exchange
+        One of :data:`EXCHANGES`. Whole groups move together and in order, between groups of the
+        same size in one block; what a group has in another block moves by itself.
+    count, seed
+        How many, and the seed of the generator.
+
+    Raises
+    ------
+    ValueError
+        No row can move, or an exchange by groups without groups.
+    """
+    n = len(blocks)
+    if exchange != "rows" and groups is None:
+        raise ValueError(f"exchange={exchange!r} needs groups=, one name per sample")
+    units = np.stack([blocks, np.arange(n)], axis=1)
+    if groups is not None and exchange != "rows":
+        both = np.stack([blocks, groups], axis=1)
+        if exchange == "whole_groups":
+            units = both
+        else:
+            blocks = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
+    unit, sizes = np.unique(units, axis=0, return_inverse=True, return_counts=True)[1:]
+    unit = unit.reshape(-1)
+    by_unit = np.split(np.argsort(unit, kind="stable"), np.cumsum(sizes)[:-1])
+    alike: dict[tuple[int, int], list[np.ndarray]] = {}
+    for rows in by_unit:
+        alike.setdefault((int(blocks[rows[0]]), len(rows)), []).append(rows)
+    # (units, rows of each): those that may change places.
+    movable = [np.stack(rows) for rows in alike.values() if len(rows) > 1]
+    if not movable:
+        raise ValueError(
+            "no labels can be exchanged: every block holds one sample, or one group of its size"
+        )
+    generator = np.random.default_rng(seed)
+    permutations = np.tile(np.arange(n), (count, 1))
+    for permutation in permutations:
+        for rows in movable:
+            permutation[rows] = rows[generator.permutation(len(rows))]
+    return permutations

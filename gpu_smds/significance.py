@@ -1,0 +1,366 @@
+"""Is a score more than chance? A permutation test of every site, corrected for their number."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_smds._files import load_tensors, save_tensors
+from gpu_smds._progress import Meter, Progress
+from gpu_smds._validation import as_alphas, as_labels, check_choice, resolve_device
+from gpu_smds.budget import most_sites, resolve_budget
+from gpu_smds.checkpoint import Checkpoint, fingerprint, kept
+from gpu_smds.exchange import EXCHANGES, as_groups, draw_permutations, exchange_blocks
+from gpu_smds.fitting import bytes_per_site
+from gpu_smds.folds import resolve_folds
+from gpu_smds.manifolds import resolve_manifold
+from gpu_smds.relabelled import AcrossParts, Relabelled, WithinParts, repeats_rows
+from gpu_smds.sites import Block, Sites
+from gpu_smds.smoothers import smoother
+from gpu_smds.states import CentredStates
+from gpu_smds.status import Status, explain, raise_status, undefined
+from gpu_smds.stress import metric_name, needs_whole
+from gpu_smds.sweep import Job, sweep
+from gpu_smds.systems import STANDARDIZE, Plan, Solver, fold_systems
+from gpu_smds.targets import Target
+
+# Bytes of the embeddings and projections of the permutations that are worked on together.
+_CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}
+# Permutations that exchange equal labels give the same score but for rounding, and count as such.
+_ROUNDING = 1e-12
+# Label sets, the given one among them, on which the precision of a site's factor is judged.
+_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class SignificanceMap:
+    """What the labels' score is worth beside that of permuted labels, for every site.
+
+    One entry per site, NaN where undefined, but in ``null``, ``permutations`` and ``metadata``.
+
+    Attributes
+    ----------
+    score
+        Mean score over the folds, that of :func:`gpu_smds.score_map`.
+    null_mean, null_sd
+        Mean and standard deviation (ddof 1) of the scores under permuted labels.
+    z
+        ``(score − null_mean) / null_sd``.
+    p
+        ``(b + 1) / (m + 1)`` where b of m permutations score at least as high. Exact under the
+        hypothesis that labels within a block are exchangeable (Phipson & Smyth 2010).
+    p_family
+        Corrected for all sites of the call together: the share of label sets, the given one
+        included, whose largest standardised score over all sites is at least this site's
+        (max-T, Westfall & Young 1993). What is at most 0.05 keeps the chance of a single false
+        claim anywhere at 5 %.
+    q
+        Benjamini and Hochberg's: sites with q ≤ 0.05 hold an expected 5 % false ones.
+    status
+        int8 values of :class:`gpu_smds.Status`.
+    null
+        ``(m, *sites)`` the scores under permuted labels.
+    permutations
+        ``(m, n)``: ``null[b]`` is the score of the labels ``y[permutations[b]]``; None when loaded
+        from a file.
+    metadata
+        JSON-able facts that travel with :meth:`save`.
+    """
+
+    score: np.ndarray
+    null_mean: np.ndarray
+    null_sd: np.ndarray
+    z: np.ndarray
+    p: np.ndarray
+    p_family: np.ndarray
+    q: np.ndarray
+    status: np.ndarray
+    null: np.ndarray
+    permutations: np.ndarray | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        score: np.ndarray,
+        null: np.ndarray,
+        status: np.ndarray,
+        permutations: np.ndarray | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Test scores ``(*sites)`` against those of permuted labels ``(m, *sites)``."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = null.mean(0)
+            sd = null.std(0, ddof=1) if len(null) > 1 else np.full_like(mean, np.nan)
+            z = (score - mean) / np.where(sd > 0, sd, np.nan)
+        p = (1.0 + (null >= score - _ROUNDING).sum(0)) / (len(null) + 1)
+        p[np.isnan(score)] = np.nan
+        return cls(
+            score,
+            mean,
+            sd,
+            z,
+            p,
+            family_wise(score, null),
+            false_discovery(p),
+            status,
+            null,
+            permutations,
+            metadata or {},
+        )
+
+    def significant(self, level: float = 0.05) -> np.ndarray:
+        """Sites ``(*sites)`` bool with a family-wise p of at most ``level``."""
+        found: np.ndarray = np.nan_to_num(self.p_family, nan=1.0) <= level
+        return found
+
+    def band(self, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Ends ``(*sites)`` of the interval that holds a share of the scores of permuted labels."""
+        low, high = np.quantile(self.null, [(1 - share) / 2, (1 + share) / 2], axis=0)
+        return low, high
+
+    def explain(self) -> dict[str, tuple[int, str]]:
+        """Statuses that occur: name → (number of sites, explanation)."""
+        return explain(self.status)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, atomically; the permutations are left out."""
+        tensors = {"score": self.score, "null": self.null, "status": self.status}
+        header = json.dumps({"metadata": self.metadata})
+        save_tensors(path, tensors, {"gpu_smds.SignificanceMap": header})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            No such file; cut short or not a significance map.
+        """
+        tensors, header = load_tensors(path, "gpu_smds.SignificanceMap")
+        metadata = json.loads(header)["metadata"]
+        return cls.of(tensors["score"], tensors["null"], tensors["status"], metadata=metadata)
+
+
+def significance_map(
+    X: Any,
+    y: Any,
+    n_permutations: int = 1000,
+    seed: int = 0,
+    manifold: Any = "circular",
+    cv: Any = 3,
+    alpha: float = 1.0,
+    orthonormal: bool = False,
+    standardize: str | None = None,
+    metric: Any = "scale_normalized_stress",
+    n_components: int | None = None,
+    groups: Any = None,
+    exchange: str | None = None,
+    shuffle: str = "within_folds",
+    device: Any = None,
+    memory_budget: int | None = None,
+    progress: Progress = False,
+    checkpoint: str | Path | Checkpoint | None = None,
+) -> SignificanceMap:
+    """Test the score of every site against its scores under permuted labels.
+
+    A site's states are factorised once per fold; all permutations are right-hand sides of that
+    factor. The permutations are the same at every site, so that sites keep their dependence and
+    the family-wise correction loses nothing to it. smds has no counterpart.
+
+    Parameters
+    ----------
+    X, y, manifold, cv, alpha, orthonormal, standardize, metric, n_components
+        As in :func:`gpu_smds.score_map`, one manifold, alpha and metric. The distances must be
+        complete (chain's are not).
+    n_permutations
+        Number m of permutations; the smallest p is 1 / (m + 1).
+    seed
+        Of the generator that draws them.
+    groups
+        ``(n_samples,)`` names, for ``exchange``; also passed to the splitter. To split by one
+        grouping and exchange by another give ``cv=list(splitter.split(X, y, others))``.
+    exchange
+        What moves. "rows": every label by itself. "within_groups": labels move only between
+        samples of one group (blocked, say by name). "whole_groups": groups keep their labels
+        together and exchange them with groups of the same size (samples that are not
+        independent). None is "rows", or "within_groups" where groups are given.
+    shuffle
+        "within_folds": labels move within the test blocks of the cross-validation, so that every
+        training and test part keeps its labels, ideal embedding and distances. "global": labels
+        move between them, and embeddings and distances are computed for each permutation.
+    device, memory_budget, progress, checkpoint
+        As in :func:`gpu_smds.score_map`. Arithmetic is float64.
+
+    Returns
+    -------
+    SignificanceMap
+        One entry per site.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Arguments that do not fit each other; incomplete distances; labels that cannot move.
+    """
+    if isinstance(n_permutations, bool) or not isinstance(n_permutations, int | np.integer):
+        raise TypeError(f"n_permutations must be an integer, got {n_permutations!r}")
+    if n_permutations < 1:
+        raise ValueError(f"n_permutations must be at least 1, got {n_permutations}")
+    check_choice(standardize, STANDARDIZE, "standardize")
+    check_choice(shuffle, ("within_folds", "global"), "shuffle")
+    exchange = exchange or ("rows" if groups is None else "within_groups")
+    check_choice(exchange, EXCHANGES, "exchange")
+    alphas, is_list = as_alphas(alpha)
+    if is_list or isinstance(manifold, list | tuple) or isinstance(metric, list | tuple):
+        raise ValueError("significance_map takes one manifold, metric and alpha, not lists")
+    sites = Sites(X)
+    where = resolve_device(device, sites.device)
+    budget = resolve_budget(memory_budget, where)
+    labels = as_labels(y, sites.n)
+    shape = resolve_manifold(manifold, n_components)
+    measure = metric_name(metric)
+    with warnings.catch_warnings():
+        # They are for the exchange as well, which a splitter cannot know.
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        folds = resolve_folds(cv, labels, groups)
+    if repeats_rows(folds, sites.n):
+        raise ValueError("cv scores a sample twice in one fold, which no permutation keeps apart")
+    names = None if groups is None else as_groups(groups, sites.n)
+    blocks = exchange_blocks(folds, sites.n)
+    if shuffle == "global":
+        blocks = np.zeros(sites.n, dtype=np.int64)
+    drawn = draw_permutations(blocks, names, exchange, int(n_permutations), seed)
+    # In the folds' order of rows, the labels as they are in front.
+    place = np.argsort(folds.order)
+    in_order = torch.from_numpy(
+        np.concatenate([np.arange(sites.n)[None], place[drawn[:, folds.order]]])
+    )
+    ordered = labels[folds.order]
+    target = Target.of(shape, folds, ordered, where, budget // (8 * len(folds)), [measure])
+    _refuse_incomplete(target)
+    relabelled: Relabelled
+    if shuffle == "global":
+        relabelled = AcrossParts(shape, folds, ordered, in_order, measure, where, budget // 2)
+    else:
+        relabelled = WithinParts(target, folds, in_order, where)
+    solver = Solver(alphas, bool(orthonormal), standardize)
+    plan = Plan.of(folds, solver, relabelled.observed, sites.n)
+    scores = torch.full((len(sites), len(in_order)), torch.nan, dtype=torch.float64, device=where)
+    status = torch.zeros(len(sites), dtype=torch.int8, device=where)
+
+    k = relabelled.observed.stacked[0].shape[1]
+    largest = max(folds.folds, key=lambda fold: fold.n_train)
+    n_train, n_test = largest.n_train, max(fold.n_test for fold in folds.folds)
+    thin = 8 * k * (n_train + 4 * n_test + (2 * sites.d if orthonormal else 0))
+    together = min(_CHUNK_BYTES.get(where.type, 4 << 20), budget // 8) // thin
+    size = min(len(in_order), max(1, together))
+    chunks = [slice(i, min(i + size, len(in_order))) for i in range(0, len(in_order), size)]
+
+    def visit(block: Block, states: CentredStates) -> None:
+        total = torch.zeros(len(block), len(in_order), dtype=torch.float64, device=where)
+        state = torch.zeros(len(block), dtype=torch.int8, device=where)
+        lost = torch.zeros(len(block), dtype=torch.bool, device=where)
+        for fold in fold_systems(states, plan):
+            f = fold.number
+            smooth = smoother(fold, relabelled.embeddings(f, slice(0, _TRIALS)))
+            for chunk in chunks:
+                Z, undetermined = smooth(relabelled.embeddings(f, chunk))
+                causes = {
+                    Status.UNDETERMINED: undetermined,
+                    Status.CONSTANT: fold.constant[:, None],
+                    Status.NON_FINITE: states.non_finite[:, None],
+                }
+                values, why = relabelled.score(f, chunk, Z, causes)
+                total[:, chunk] += values
+                if chunk.start == 0:
+                    state = state.maximum(why[:, 0])
+                lost |= undefined(why).any(1)
+        # A permutation without a score leaves nothing to compare with.
+        state = raise_status(state, {Status.NO_PROJECTION: lost})
+        span = slice(block.start, block.stop)
+        mean = total / len(folds)
+        scores[span] = mean.masked_fill(undefined(state)[:, None], torch.nan)
+        status[span] = state
+
+    per_site = bytes_per_site(sites, folds, solver, k, where, written=True)
+    per_site += 8 * (2 * n_test * n_train + n_train * sites.d + len(in_order))
+    per_site += 16 * (n_test + _TRIALS * k) * max(min(n_train, sites.d), 1) + thin * size
+    if needs_whole([measure]):
+        per_site += 17 * 8 * n_test**2
+    results = (scores, status)
+
+    def key() -> str:
+        rows = [row for fold in folds.folds for row in (fold.train, fold.test)]
+        named = (shape.name, measure, solver, shuffle, folds.order)
+        return fingerprint(labels, *named, in_order, *rows, *relabelled.observed.stacked)
+
+    job = Job(visit, folds.order, per_site, most_sites(True), results, key, relabelled.bytes)
+    with kept(checkpoint) as done:
+        sweep(sites, [job], where, budget, Meter(progress, len(sites), "permutations"), done)
+    found = _by_permutation(scores).reshape(-1, *sites.site_shape)
+    return SignificanceMap.of(
+        found[0],
+        found[1:],
+        status.cpu().numpy().reshape(sites.site_shape),
+        drawn,
+        {
+            "n_permutations": int(n_permutations),
+            "seed": seed,
+            "exchange": exchange,
+            "shuffle": shuffle,
+            "manifold": shape.name,
+            "metric": measure,
+        },
+    )
+
+
+def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Family-wise p ``(*sites)`` by max-T of scores ``(*sites)`` and a null ``(m, *sites)``.
+
+    A site's scores are standardised by the mean and standard deviation over all m + 1 label sets,
+    the given one included, which makes them exchangeable and the test exact.
+    """
+    every = np.concatenate([score[None], null]).reshape(len(null) + 1, -1)
+    tested = np.isfinite(every).all(0) & (np.ptp(every, axis=0) > 0)
+    p = np.full(every.shape[1], np.nan)
+    if tested.any():
+        t = every[:, tested]
+        t = (t - t.mean(0)) / t.std(0)
+        largest = t.max(1)
+        p[tested] = (largest[:, None] >= t[0] - 1e3 * _ROUNDING).mean(0)
+    return p.reshape(score.shape)
+
+
+def false_discovery(p: np.ndarray) -> np.ndarray:
+    """Benjamini and Hochberg's q ``(*sites)`` of p values; NaN where p is."""
+    q = np.full(p.size, np.nan)
+    flat = p.reshape(-1)
+    at = np.flatnonzero(np.isfinite(flat))
+    order = at[np.argsort(flat[at])][::-1]
+    ranks = np.arange(len(order), 0, -1)
+    q[order] = np.minimum.accumulate(np.minimum(flat[order] * len(order) / ranks, 1.0))
+    return q.reshape(p.shape)
+
+
+def _refuse_incomplete(target: Target) -> None:
+    embeddings = [e for e in target.embeddings if e is not None]
+    if any(e.incomplete is not None for e in embeddings) or not all(
+        ideal.complete for ideal in target.ideals if ideal is not None
+    ):
+        raise ValueError(
+            f"{target.manifold.name} leaves distances undefined, and its fit is no function of an "
+            "embedding: there is no permutation test of it here"
+        )
+
+
+def _by_permutation(scores: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(scores.cpu().numpy().T)
