@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +103,44 @@ def _cell(value: object) -> object:
     if isinstance(value, float | np.floating):
         return f"{value:.10g}" if np.isfinite(value) else ""
     return value
+
+
+def write_pairs(path: Path, scores: ScoreMap, layers: Sequence[int], words: Sequence[str]) -> None:
+    """One row per layer and pair of positions: the source's map, scored on the target.
+
+    ``layer,source,source_word,target,target_word,score,std,status``, as in :func:`write_scores`.
+    """
+    mean, std, status = scores.mean, _std(scores), scores.worst_status
+    rows = (
+        (layer, a, words[a], b, words[b], mean[i, a, b], std[i, a, b], status[i, a, b])
+        for i, layer in enumerate(layers)
+        for a in range(len(words))
+        for b in range(len(words))
+    )
+    header = (
+        *("layer", "source", "source_word", "target", "target_word"),
+        *("score", "std", "status"),
+    )
+    _write(path, header, rows)
+
+
+def write_layer_pairs(path: Path, found: Mapping[str, ScoreMap], layers: Sequence[int]) -> None:
+    """One row per word and pair of layers: the source's map, scored on the target.
+
+    ``word,source_layer,target_layer,score,std,status``, as in :func:`write_scores`; ``found`` holds
+    the scores ``(fold, source, target)`` of each word.
+    """
+    rows = (
+        (word, layers[a], layers[b], mean[a, b], std[a, b], status[a, b])
+        for word, scores in found.items()
+        for mean, std, status in [(scores.mean, _std(scores), scores.worst_status)]
+        for a in range(len(layers))
+        for b in range(len(layers))
+    )
+    _write(path, ("word", "source_layer", "target_layer", "score", "std", "status"), rows)
+
+
+def _std(scores: ScoreMap) -> np.ndarray:
+    """Standard deviation over folds, NaN where there is only one."""
+    one_fold = scores.scores.shape[scores.dims.index("fold")] == 1
+    return np.full_like(scores.std, np.nan) if one_fold else scores.std

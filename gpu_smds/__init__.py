@@ -14,6 +14,7 @@ from gpu_smds.checkpoint import Checkpoint
 from gpu_smds.discovery import Discovery, discover, discover_manifolds
 from gpu_smds.fitted import FittedMap
 from gpu_smds.maps import fit_map, score_map
+from gpu_smds.nested import NestedMap, nested_map
 from gpu_smds.one_pass import OnePass
 from gpu_smds.results import ScoreMap
 from gpu_smds.shapes import (
@@ -74,6 +75,7 @@ __all__ = [
     "HybridSMDS",
     "KleinBottleShape",
     "LogLinearShape",
+    "NestedMap",
     "OnePass",
     "PolytopeShape",
     "SMDSParametrization",
@@ -92,6 +94,7 @@ __all__ = [
     "discover_manifolds",
     "fit_map",
     "manifold_names",
+    "nested_map",
     "principal_angles",
     "run_statistical_validation",
     "score_map",

@@ -78,6 +78,15 @@ def cholesky_(C: Tensor) -> tuple[Tensor, Tensor]:
     return C, failed
 
 
+def eigh(C: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``(b, m)``, rising, and eigenvectors ``(b, m, m)`` of symmetric matrices."""
+    if _on_one_core(C):
+        values, vectors = np.linalg.eigh(C.numpy())
+        return torch.from_numpy(values), torch.from_numpy(vectors)
+    found = torch.linalg.eigh(C)
+    return found.eigenvalues, found.eigenvectors
+
+
 @cache
 def _potrf() -> Callable[..., Any] | None:
     """LAPACK's dpotrf as scipy hands it to compiled code: in place, and other threads run on.

@@ -19,10 +19,14 @@ from gpu_smds.incomplete import solve_incomplete
 from gpu_smds.manifolds import Embedding
 from gpu_smds.refine import refine
 from gpu_smds.sites import Sites
-from gpu_smds.solve import procrustes, ridge_, ridge_svd, signs
+from gpu_smds.solve import RidgeSolution, procrustes, ridge_, ridge_path, ridge_svd, signs
 from gpu_smds.states import CentredStates
 from gpu_smds.streamed import is_streamed
 from gpu_smds.systems import FoldSystem, Plan, Solver, fold_systems, in_features, primal
+
+# So many penalties cost as much by a Cholesky factor each as by one eigendecomposition (measured
+# on the CPU for 576 to 1024 features: 12 to 16 factors).
+_PATH = 16
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def bytes_per_site(
         work += ((len(folds) if folds.partition else 0) + 4) * d * d
     elif solver.needs_gram:
         work += n * n + 3 * n_train * n_train
+    if len(solver.alphas) >= _PATH:
+        work += 3 * small * small
     if solver.needs_gram and solver.dtype == torch.float32:
         work += n * d // 2
     if not solver.orthonormal and 0.0 in solver.alphas:
@@ -230,23 +236,29 @@ def _fit_fold(fold: FoldSystem) -> Iterator[tuple[Tensor, Tensor]]:
             K_test = fold.test_gram(T)
             probe = multiply(K_test.mT, signs(fold.rows.n_test, M)[:, None])[..., 0]
 
+    penalties = [alpha for alpha in solver.alphas if alpha]
+    path: Iterator[RidgeSolution] | None = None
+    if system is not None and len(penalties) >= _PATH and not refined:
+        right = M if fold.in_features else Y
+        cancelled = fold.cancelled if fold.in_features else None
+        path = ridge_path(system, right, probe, penalties, not fold.in_features, cancelled)
     last = max((i for i, alpha in enumerate(solver.alphas) if alpha), default=0)
     for i, alpha in enumerate(solver.alphas):
         if alpha == 0:
             yield fold.project(ridge_svd(fold.train(), Y, 0.0)), determined
             continue
         assert system is not None
-        own = system if i == last else system.clone()
+        own = system if i == last or path is not None else system.clone()
         if refined:
             assert T is not None
             Wt = _refined(T, Y, alpha, fold.in_features, own)
             yield fold.project(Wt), determined
             continue
         if fold.in_features:
-            fit = ridge_(own, M, probe, alpha, cancelled=fold.cancelled)
+            fit = next(path) if path else ridge_(own, M, probe, alpha, cancelled=fold.cancelled)
             Z = fold.project(fit.solution)
         else:
-            fit = ridge_(own, Y, probe, alpha, intercept=True)
+            fit = next(path) if path else ridge_(own, Y, probe, alpha, intercept=True)
             if K_test is not None:
                 Z = multiply(K_test, fit.solution)
             else:

@@ -12,8 +12,11 @@ def similarity_map(fitted: FittedMap) -> np.ndarray:
     """Absolute cosine of every pair of maps along the last site axis.
 
     The maps are flattened, as in the study. That cosine does not change with the rotation of the
-    shared embedding or with the scale of either map, but it depends on the units of the features:
-    standardise where those differ between positions.
+    shared embedding or with the scale of either map, but it depends on the scale of the features:
+    standardise where their units differ between positions. It also depends on the basis of the
+    embedding, and compares row with row: two maps that read the same subspace, one of
+    them turned or with other weights of its rows, have a cosine below 1.
+    :func:`gpu_smds.principal_angles` compares the subspaces alone.
 
     Parameters
     ----------

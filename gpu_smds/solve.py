@@ -5,13 +5,13 @@ component: the map is returned transposed, ``Wt`` of shape ``(*batch, d, k)``, s
 ``Wt.mT``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gpu_smds.blas import cholesky_
+from gpu_smds.blas import cholesky_, eigh, multiply
 
 # Procrustes from the k × k matrix MᵀM squares the condition of M; below this ratio of
 # eigenvalues the squared error would show in the ninth digit and an SVD of M takes over.
@@ -108,11 +108,42 @@ def ridge_(
     diagonal += alpha
     root = (diagonal if cancelled is None else diagonal + cancelled).clamp(min=0).sqrt()
     factor, failed = cholesky_(C)
-    right = torch.cat((B.expand(*C.shape[:-1], B.shape[-1]), probe[..., None]), dim=-1)
-    if intercept:
-        right = torch.cat((right, torch.ones_like(right[..., :1])), dim=-1)
-    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    half = torch.linalg.solve_triangular(factor, _beside(C, B, probe, intercept), upper=False)
     solved = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    return _solution(solved, root, failed, intercept)
+
+
+def ridge_path(
+    C: Tensor,
+    B: Tensor,
+    probe: Tensor,
+    alphas: Sequence[float],
+    intercept: bool = False,
+    cancelled: Tensor | None = None,
+) -> Iterator[RidgeSolution]:
+    """As :func:`ridge_` for many penalties, from one eigendecomposition. C is kept.
+
+    What :meth:`RidgeSolution.doubtful` says of a Cholesky factor is taken for this one too: on
+    real states the two err by as much.
+    """
+    values, vectors = eigh(C)
+    inside = multiply(vectors.mT, _beside(C, B, probe, intercept))
+    diagonal = C.diagonal(dim1=-2, dim2=-1)
+    diagonal = diagonal if cancelled is None else diagonal + cancelled
+    for alpha in alphas:
+        root = (diagonal + alpha).clamp(min=0).sqrt()
+        failed = values[..., 0] + alpha <= 0
+        solved = multiply(vectors, inside / (values + alpha)[..., None])
+        yield _solution(solved, root, failed, intercept)
+
+
+def _beside(C: Tensor, B: Tensor, probe: Tensor, intercept: bool) -> Tensor:
+    """All right-hand sides: B, the probe, and for an intercept a column of ones."""
+    right = torch.cat((B.expand(*C.shape[:-1], B.shape[-1]), probe[..., None]), dim=-1)
+    return torch.cat((right, torch.ones_like(right[..., :1])), dim=-1) if intercept else right
+
+
+def _solution(solved: Tensor, root: Tensor, failed: Tensor, intercept: bool) -> RidgeSolution:
     if intercept:
         solved, ones = solved[..., :-1], solved[..., -1:]
         solved = solved - ones * (solved.sum(-2, keepdim=True) / ones.sum(-2, keepdim=True))

@@ -1,0 +1,167 @@
+"""``gpu-smds transfer``: does the map of one site decode another, for all pairs of sites?
+
+Exp 3 of the study asks that of one source. Here every position is a source for every position of
+its layer, and at one word every layer for every layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.protocol import Progress, Setting, _Part, similarity_layer
+from gpu_smds import Checkpoint, OnePass, ScoreMap, fit_map, principal_angles
+
+
+def position_pairs(
+    setting: Setting,
+    cv: Any = None,
+    progress: Progress = False,
+    checkpoint: Checkpoint | None = None,
+) -> ScoreMap:
+    """Per layer, the map of every position scored on every position.
+
+    Parameters
+    ----------
+    setting
+        States, labels, layers and manifold.
+    cv
+        None is the study's way: maps fitted on the z-scored states of all sentences, and scored on
+        every position's own z-scored states of the same sentences. Otherwise, such as
+        :func:`experiments.protocol.folds`, maps and z-scores are fitted on each training part and
+        scored on the held-out sentences.
+    progress
+        As in :func:`gpu_smds.score_map`; what ``cv`` refits is not counted.
+    checkpoint
+        Keeps the scores; maps are fitted again where the work goes on.
+
+    Returns
+    -------
+    ScoreMap
+        Axes ``(fold, layer, source, target)`` of lengths 1 or the number of folds, L, T, T. With
+        ``cv`` None its row of the study's source is Exp 3. NaN with a status where the source or
+        the target is undefined.
+    """
+    scores = _pairs(setting.states, setting, cv, progress, checkpoint)
+    return replace(scores, dims=("fold", "layer", "source", "target"))
+
+
+def layer_pairs(
+    setting: Setting,
+    position: int,
+    cv: Any = None,
+    progress: Progress = False,
+    checkpoint: Checkpoint | None = None,
+) -> ScoreMap:
+    """At one position, the map of every layer scored on every layer.
+
+    Arguments are those of :func:`position_pairs`, and the position.
+
+    Returns
+    -------
+    ScoreMap
+        Axes ``(fold, source, target)`` of lengths 1 or the number of folds, L, L.
+
+    Raises
+    ------
+    ValueError
+        There is no such position.
+    """
+    n_positions = setting.states.shape[2]
+    if not 0 <= position < n_positions:
+        raise ValueError(f"there is no position {position}: the last one is {n_positions - 1}")
+    return _pairs(_OnePosition(setting.states, position), setting, cv, progress, checkpoint)
+
+
+def angles(setting: Setting, layer: int | None = None, progress: Progress = False) -> np.ndarray:
+    """Principal angles between the maps of all positions at one layer.
+
+    Parameters
+    ----------
+    setting
+        States, labels, layers and manifold.
+    layer
+        Layer number; None is that of Exp 2, whose maps these are: fitted on z-scored states of all
+        sentences.
+    progress
+        As in :func:`gpu_smds.score_map`.
+
+    Returns
+    -------
+    angles : ndarray
+        ``(T, T, k)`` radians, rising; NaN as in :func:`gpu_smds.principal_angles`.
+
+    Raises
+    ------
+    ValueError
+        The layer is not among those of the setting.
+    """
+    number = similarity_layer(setting) if layer is None else layer
+    if number not in setting.layers:
+        raise ValueError(f"layer {number} is not among the layers {list(setting.layers)}")
+    fitted = fit_map(
+        _Part(setting.states, [setting.layers.index(number)], None),
+        setting.labels,
+        manifold=setting.manifold,
+        standardize="all",
+        device=setting.device,
+        memory_budget=setting.memory_budget,
+        progress=progress,
+    )
+    of_layer: np.ndarray = principal_angles(fitted)[0]
+    return of_layer
+
+
+def _pairs(
+    states: Any, setting: Setting, cv: Any, progress: Progress, checkpoint: Checkpoint | None
+) -> ScoreMap:
+    """Maps of all sites of ``(n, *sites, d)``, each scored on all along the last site axis."""
+    fitted = fit_map(
+        states,
+        setting.labels,
+        manifold=setting.manifold,
+        standardize="all" if cv is None else "train",
+        device=setting.device,
+        memory_budget=setting.memory_budget,
+        progress=_half(progress, 0),
+    )
+    once = OnePass(states, setting.device, setting.memory_budget)
+    scores = once.transfer_map(fitted, setting.labels, cv=cv)
+    once.run(_half(progress, 1), checkpoint)
+    return scores()
+
+
+def _half(progress: Progress, number: int) -> Progress:
+    """One bar for two passes over the same sites."""
+    if isinstance(progress, bool):
+        return progress
+    return lambda done, total: progress((number * total + done) // 2, total)
+
+
+@dataclass(frozen=True)
+class _OnePosition:
+    """The states ``(n, layers, d)`` of one position, itself readable as ``X[:, a:b]``."""
+
+    states: Any
+    position: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        n, n_layers, _, d = self.states.shape
+        return n, n_layers, d
+
+    @property
+    def dtype(self) -> Any:
+        return self.states.dtype
+
+    def __getitem__(self, index: tuple[Any, slice]) -> Any:
+        rows, layers = index
+        here = slice(self.position, self.position + 1)
+        parts = [self.states[rows, layer, here] for layer in range(*layers.indices(self.shape[1]))]
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts, dim=1)
+        return np.concatenate(parts, axis=1)
