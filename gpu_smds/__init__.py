@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gpu_smds.angles import principal_angles
+from gpu_smds.bootstrap import BootstrapMap, Interval, bootstrap_map
 from gpu_smds.checkpoint import Checkpoint
 from gpu_smds.discovery import Discovery, discover, discover_manifolds
 from gpu_smds.fitted import FittedMap
@@ -58,6 +59,7 @@ __version__ = "0.1.0"
 __all__ = [
     "METRICS",
     "BaseShape",
+    "BootstrapMap",
     "ChainShape",
     "Checkpoint",
     "CircularShape",
@@ -73,6 +75,7 @@ __all__ = [
     "GraphGeodesicShape",
     "HierarchicalShape",
     "HybridSMDS",
+    "Interval",
     "KleinBottleShape",
     "LogLinearShape",
     "NestedMap",
@@ -89,6 +92,7 @@ __all__ = [
     "SupervisedMDS",
     "TorusShape",
     "UserProvidedSMDSParametrization",
+    "bootstrap_map",
     "compare_manifolds",
     "discover",
     "discover_manifolds",

@@ -48,6 +48,11 @@ class Folds:
     def __len__(self) -> int:
         return len(self.folds)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Numbers ``(folds, 2)`` of training and test rows."""
+        return np.array([(fold.n_train, fold.n_test) for fold in self.folds])
+
 
 def is_all(rows: Rows, n: int) -> bool:
     """Whether rows are all n, in their order."""

@@ -187,6 +187,7 @@ def plan_scores(
             status.reshape(*kept_status, *sites.site_shape),
             dims,
             coords,
+            fold_sizes=folds.sizes,
         )
 
     return scoring.job, result

@@ -31,6 +31,8 @@ class ScoreMap:
         Values along the axes that have names: manifolds, metrics, alphas.
     metadata
         JSON-able facts that travel with :meth:`save`.
+    fold_sizes
+        ``(folds, 2)`` numbers of training and test samples, where known.
     """
 
     scores: np.ndarray
@@ -38,6 +40,7 @@ class ScoreMap:
     dims: tuple[str, ...]
     coords: Mapping[str, list[Any]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fold_sizes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         expected = tuple(
@@ -60,6 +63,23 @@ class ScoreMap:
         return self.scores.std(axis=self.dims.index("fold"))
 
     @property
+    def se(self) -> np.ndarray:
+        """Standard error of ``mean`` over folds, or over folds and repeats of repeated k-fold.
+
+        Training parts overlap, so that the folds' scores are not independent: the variance over J
+        folds (ddof 1) counts not 1/J but 1/J + n_test/n_train times (Nadeau & Bengio 2003). NaN
+        with one fold, where any fold is, and where the sizes of the folds are not known.
+        """
+        axis = self.dims.index("fold")
+        J = self.scores.shape[axis]
+        if J < 2 or self.fold_sizes is None:
+            return np.full_like(self.mean, np.nan)
+        n_train, n_test = self.fold_sizes.T
+        share = 1 / J + float((n_test / np.maximum(n_train, 1)).mean())
+        error: np.ndarray = np.sqrt(share * self.scores.var(axis=axis, ddof=1))
+        return error
+
+    @property
     def worst_status(self) -> np.ndarray:
         """Status over folds: the most serious one, the axes of ``status`` without ``fold``."""
         axis = [dim for dim in self.dims if dim != "metric"].index("fold")
@@ -77,6 +97,7 @@ class ScoreMap:
             "scores": _jsonable(self.scores),
             "mean": _jsonable(self.mean),
             "std": _jsonable(self.std),
+            "se": _jsonable(self.se),
             "status": self.status.tolist(),
             "status_names": {int(s): s.name.lower() for s in Status},
             "metadata": dict(self.metadata),
@@ -84,10 +105,11 @@ class ScoreMap:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, atomically; names and metadata are JSON in its header."""
+        sizes = {} if self.fold_sizes is None else {"fold_sizes": self.fold_sizes}
         header = {"dims": self.dims, "coords": self.coords, "metadata": self.metadata}
         save_tensors(
             path,
-            {"scores": self.scores, "status": self.status},
+            {"scores": self.scores, "status": self.status} | sizes,
             {"gpu_smds.ScoreMap": json.dumps(header)},
         )
 
@@ -108,6 +130,7 @@ class ScoreMap:
             tuple(facts["dims"]),
             facts["coords"],
             facts["metadata"],
+            tensors.get("fold_sizes"),
         )
 
 

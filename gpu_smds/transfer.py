@@ -146,7 +146,7 @@ def plan_transfer(
         axes = (len(folds), *lead, n_targets, n_sources)
         dims = ("fold", *(f"site{axis}" for axis in range(len(lead))), "source", "target")
         found, why = scores.reshape(axes).mT, status.reshape(axes).mT
-        return ScoreMap(found.cpu().numpy(), why.cpu().numpy(), dims)
+        return ScoreMap(found.cpu().numpy(), why.cpu().numpy(), dims, fold_sizes=folds.sizes)
 
     per_site = sites.bytes_per_site(written) + 8 * columns * (4 * sites.d + 3 * sites.n)
     results = (scores.movedim(1, 0), status.movedim(1, 0))

@@ -22,9 +22,11 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import offset_copy
 
 # Inches and points. At a width of 800 pixels the smallest text is still 10 pixels high.
 WIDTH = 10.0
@@ -143,19 +145,29 @@ def dress_colorbar(bar: Colorbar, label: str) -> None:
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Put one legend between the title and the panels."""
+    """Put one legend between the title and the panels, in as few rows as the width allows."""
     if not handles:
         return
     title = next(text for text in figure.texts if text.get_gid() == "title")
-    lines = title.get_text().count("\n") + 1
-    # An empty last line of the title is the room that the layout leaves for the legend.
-    title.set_text(f"{title.get_text()}\n\u00a0")
-    width, height = figure.get_size_inches()
+    for columns in range(len(handles), 0, -1):
+        legend = _legend(figure, handles, title.get_text().count("\n") + 1, columns)
+        if columns == 1 or legend.get_window_extent().x1 <= figure.bbox.x1:
+            break
+        legend.remove()
+    # Empty last lines of the title are the room that the layout leaves for the legend.
+    title.set_text(title.get_text() + "\n\u00a0" * -(-len(handles) // columns))
+
+
+def _legend(figure: Figure, handles: Sequence[Artist], lines: int, columns: int) -> Legend:
+    """Legend below a title of so many lines, wherever the figure's top will be."""
     legend = figure.legend(
         handles=list(handles),
         loc="upper left",
-        bbox_to_anchor=(0.08 / width, 1 - (1.32 * TITLE * lines / 72 + 0.03) / height),
-        ncols=len(handles),
+        bbox_to_anchor=(0, 1),
+        bbox_transform=offset_copy(
+            figure.transFigure, figure, 0.08, -(1.32 * TITLE * lines / 72 + 0.03)
+        ),
+        ncols=columns,
         frameon=False,
         fontsize=TEXT,
         labelcolor=INK,
@@ -167,6 +179,7 @@ def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
     legend.set_in_layout(False)
     for text in legend.get_texts():
         text.set_parse_math(False)
+    return legend
 
 
 def hatch_behind(ax: Axes) -> None:

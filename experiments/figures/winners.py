@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from experiments.figures.heatmap import checked, legend_of_map, mark
+from experiments.figures.heatmap import borders, checked, legend_of_map, mark
 from experiments.figures.labels import Positions, fit_labels, positions, short
 from experiments.figures.style import (
     INK,
@@ -181,7 +181,9 @@ def _paint(ax: Axes, winner: np.ndarray, margin: np.ndarray, colours: Sequence[C
     _dot(ax, winner == NOBODY)
     thin = min(0.9, 60 / n_columns, 45 / n_rows)
     ax.add_collection(
-        LineCollection(_borders(winner), colors="white", linewidths=thin, zorder=2, gid="borders")
+        LineCollection(
+            list(borders(winner)), colors="white", linewidths=thin, zorder=2, gid="borders"
+        )
     )
 
 
@@ -203,19 +205,6 @@ def _dot(ax: Axes, cells: np.ndarray) -> None:
         zorder=2,
         gid="nobody",
     )
-
-
-def _borders(winner: np.ndarray) -> list[list[tuple[float, float]]]:
-    """Edges between neighbouring cells of different winners."""
-    across = [
-        [(column + 0.5, row - 0.5), (column + 0.5, row + 0.5)]
-        for row, column in np.argwhere(winner[:, 1:] != winner[:, :-1])
-    ]
-    along = [
-        [(column - 0.5, row + 0.5), (column + 0.5, row + 0.5)]
-        for row, column in np.argwhere(winner[1:] != winner[:-1])
-    ]
-    return across + along
 
 
 def _count(

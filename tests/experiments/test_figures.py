@@ -20,8 +20,10 @@ from experiments.figures import (
     curves,
     heatmap,
     labels,
+    significance,
     similarity,
     style,
+    transfer,
     winners,
 )
 
@@ -131,6 +133,60 @@ def draw_winners(path, n_manifolds=8):
     figures.draw_winners(path, *sites, WORDS, TOKENS, LANDMARKS, **SAYS)
 
 
+def significant_sites():
+    """What is significant: words after the source; a layer and a site were not tested."""
+    mean, ok = scores()
+    significant = np.where(ok, mean > 0.5, np.nan)
+    significant[12] = significant[20, 20] = np.nan
+    return significant
+
+
+def draw_tested(path):
+    mean, ok = scores()
+    band = np.where(np.isnan(significant_sites()), np.nan, 0.35), np.full(mean.shape, 0.42)
+    sites = mean, ok, LAYERS, WORDS, TOKENS, LANDMARKS, [7, 12, 23]
+    figures.draw_independent(path, *sites, significant=significant_sites(), chance=band, **SAYS)
+
+
+def draw_tested_map(path):
+    figures.draw_map(
+        path, *scores(), LAYERS, WORDS, TOKENS, LANDMARKS, significant=significant_sites(), **SAYS
+    )
+
+
+def z_and_p():
+    mean, ok = scores()
+    z = np.where(np.isnan(significant_sites()), np.nan, (mean - 0.38) / 0.01)
+    return (
+        z,
+        np.where(
+            significant_sites() == 1, 0.05, np.where(np.isnan(significant_sites()), np.nan, 0.051)
+        ),
+        ok,
+    )
+
+
+def draw_significance(path):
+    figures.draw_significance(path, *z_and_p(), LAYERS, WORDS, TOKENS, LANDMARKS, **SAYS)
+
+
+def matrices(count, size):
+    values = np.random.default_rng(0).random((count, size, size))
+    values[-1, 3] = values[-1, :, 3] = np.nan
+    return values
+
+
+def draw_transfer(path, count=3):
+    panels = list(zip((7, 15, 23), matrices(count, len(WORDS)), strict=False))
+    figures.draw_transfer(path, panels, WORDS, TOKENS, LANDMARKS, **SAYS)
+
+
+def draw_layer_transfer(path, count=4):
+    names = ("Month", "volleyball", "birthday", "$.")
+    panels = list(zip(names, matrices(count, 31), strict=False))
+    figures.draw_layer_transfer(path, panels, LAYERS, **SAYS)
+
+
 DRAWS = [
     draw_independent,
     draw_map,
@@ -142,8 +198,25 @@ DRAWS = [
     draw_alignment,
     draw_winners,
     lambda path: draw_winners(path, 16),
+    draw_tested,
+    draw_tested_map,
+    draw_significance,
+    draw_transfer,
+    lambda path: draw_transfer(path, 1),
+    draw_layer_transfer,
+    lambda path: draw_layer_transfer(path, 1),
 ]
-MODULES = [alignment, circle, comparison, curves, heatmap, similarity, winners]
+MODULES = [
+    alignment,
+    circle,
+    comparison,
+    curves,
+    heatmap,
+    significance,
+    similarity,
+    transfer,
+    winners,
+]
 
 
 @pytest.fixture
@@ -374,6 +447,314 @@ def test_spread_labels_keep_order_and_distance():
     assert np.argsort(heights).tolist() == [2, 3, 1, 0]
     assert np.diff(sorted(heights)).min() >= 0.1 - 1e-9
     assert heights[2] == 0.4
+
+
+def outlines(ax):
+    """Edges of cells, as sorted pairs of corners, that the outline of significant sites covers."""
+    found = []
+    for collection in ax.collections:
+        if collection.get_gid() == "significant":
+            for ends in collection.get_segments():
+                (x0, y0), (x1, y1) = ends
+                length = round(abs(x1 - x0) + abs(y1 - y0))
+                corners = [tuple(c) for c in np.linspace(*ends, length + 1).round(6).tolist()]
+                found += [tuple(sorted(pair)) for pair in pairwise(corners)]
+    return sorted(found)
+
+
+def edges_of(mask):
+    """Edges between cells of the mask and others, the rim of the panel included."""
+    inside = {(int(i), int(j)) for i, j in np.argwhere(mask)}
+    found = []
+    for i, j in inside:
+        for di, dj in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+            if (i + di, j + dj) not in inside:
+                y, x = i + di / 2, j + dj / 2
+                ends = ((x - di / 2, y - dj / 2), (x + di / 2, y + dj / 2))
+                found.append(tuple(sorted(ends)))
+    return sorted(found)
+
+
+def said_above(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("draw", [draw_tested, draw_tested_map, draw_significance])
+def test_what_is_significant_is_outlined_along_its_cells(draw, drawn):
+    draw(None)
+    assert outlines(drawn[0].axes[0]) == edges_of(significant_sites() == 1)
+    assert heatmap.SIGNIFICANT in said_above(drawn[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scattered_sites_are_outlined_each_edge_once(seed, drawn):
+    mask = np.random.default_rng(seed).random((31, len(WORDS))) < 0.5
+    mean, ok = scores()
+    sites = mean, ok | True, LAYERS, WORDS, TOKENS, LANDMARKS
+    figures.draw_map("", *sites, significant=mask, title="t")
+    assert outlines(drawn[0].axes[0]) == edges_of(mask)
+
+
+@pytest.mark.parametrize("cmap", ["viridis", "Reds"])
+def test_the_outline_is_dark_within_a_light_halo(cmap, drawn):
+    mean, ok = scores()
+    mask = np.zeros(mean.shape)
+    mask[10:20, 12:20] = 1
+    sites = mean, ok, LAYERS, WORDS, TOKENS, LANDMARKS
+    figures.draw_map("", *sites, cmap=cmap, significant=mask, title="t")
+    ax, image = drawn[0].axes[0], pixels(drawn[0])
+    across = look(ax, image, 15, 11.5, reach=0.3)  # the border between two columns
+    brightness = across.sum(axis=1)
+    assert brightness.min() < 3 * 30
+    assert brightness.max() > 3 * 250
+    assert len(np.unique(look(ax, image, 15, 14), axis=0)) == 1  # not within
+
+
+@pytest.mark.parametrize("cell", [0.0, np.nan, 1.0])
+def test_one_outcome_of_the_test_everywhere(cell, drawn):
+    mean, ok = scores()
+    significant = np.full(mean.shape, cell)
+    sites = mean, ok | True, LAYERS, WORDS, TOKENS, LANDMARKS
+    figures.draw_map("", *sites, significant=significant, title="t")
+    ax = drawn[0].axes[0]
+    assert outlines(ax) == edges_of(significant == 1)
+    said = [text for text in said_above(drawn[0]) if "significant" in text]
+    assert (
+        said
+        == {
+            "0.0": [f"{heatmap.SIGNIFICANT}: nowhere"],
+            "nan": [],
+            "1.0": [heatmap.SIGNIFICANT],
+        }[str(cell)]
+    )
+
+
+def test_undefined_sites_beside_significant_ones_stay_hatched(drawn):
+    draw_tested_map(None)
+    undefined = look(drawn[0].axes[0], pixels(drawn[0]), 0, 8)
+    assert len(np.unique(undefined, axis=0)) > 3
+    assert np.ptp(undefined, axis=1).max() <= 2
+
+
+def band_of(figure):
+    """Lower ends, upper ends and edges of the band, by position."""
+    (band,) = [patch for patch in figure.axes[1].patches if patch.get_gid() == "chance"]
+    data = band.get_data()
+    return data.baseline, data.values, data.edges
+
+
+def test_the_band_of_chance_spans_the_layers_of_the_curves(drawn):
+    mean, ok = scores()
+    rng = np.random.default_rng(0)
+    lower, upper = 0.3 + 0.05 * rng.random(mean.shape), 0.4 + 0.05 * rng.random(mean.shape)
+    lower[7, 3] = upper[15, 4] = np.nan  # one of three layers: the others' count
+    lower[:, 9] = np.nan
+    chosen = [7, 15, 23]
+    sites = mean, ok, LAYERS, WORDS, TOKENS, LANDMARKS, chosen
+    figures.draw_independent("", *sites, chance=(lower, upper), title="t")
+    low, high, edges = band_of(drawn[0])
+    missing = np.isnan(lower + upper)
+    rows = [np.where(missing, np.nan, end)[chosen] for end in (lower, upper)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(low, np.nanmin(rows[0], axis=0))
+        np.testing.assert_array_equal(high, np.nanmax(rows[1], axis=0))
+    assert np.flatnonzero(np.isnan(low)).tolist() == [9]
+    np.testing.assert_array_equal(edges, np.arange(len(WORDS) + 1) - 0.5)
+    ax = drawn[0].axes[1]
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["layer 7", "layer 15", "layer 23", "chance (permuted labels)"]
+    (band,) = [patch for patch in ax.patches if patch.get_gid() == "chance"]
+    assert all(band.get_zorder() < line.get_zorder() for line in ax.lines)
+
+
+def test_no_band_where_nothing_was_tested(drawn):
+    mean, ok = scores()
+    nothing = np.full(mean.shape, np.nan)
+    sites = mean, ok, LAYERS, WORDS, TOKENS, LANDMARKS, [7]
+    figures.draw_independent("", *sites, chance=(nothing, nothing), title="t")
+    ax = drawn[0].axes[1]
+    assert not any(patch.get_gid() == "chance" for patch in ax.patches)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["layer 7"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"significant": np.ones((5, 5))}, "significant sites of"),
+        ({"significant": np.full((31, len(WORDS)), 0.04)}, "not tested"),
+        ({"significant": np.ones((31, len(WORDS)))}, "undefined"),
+        ({"chance": (np.zeros((31, 5)), np.ones((31, 5)))}, "layers, positions"),
+        ({"chance": (np.ones((31, len(WORDS))), np.zeros((31, len(WORDS))))}, "above"),
+    ],
+)
+def test_tests_that_do_not_fit_are_named(wrong, says, tmp_path):
+    sites = *scores(), LAYERS, WORDS, TOKENS, LANDMARKS
+    with pytest.raises(ValueError, match=says):
+        figures.draw_independent(tmp_path / "f.png", *sites, [7], **wrong, title="t")
+    if "significant" in wrong:
+        with pytest.raises(ValueError, match=says):
+            figures.draw_map(tmp_path / "f.png", *sites, **wrong, title="t")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_legend_too_long_for_a_row_takes_two(drawn):
+    mean, ok = scores()
+    words = [f"a_word_that_is_wide_{i}" for i in range(len(WORDS))]
+    sites = mean, ok, LAYERS, words, words, LANDMARKS, [7]
+    figures.draw_independent("", *sites, significant=significant_sites(), title="t")
+    (figure,) = drawn
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x1 <= figure.bbox.width
+    rows = {round(text.get_window_extent().y0 / 10) for text in figure.legends[0].get_texts()}
+    assert len(rows) == 2
+    assert all(box.y0 > ax.title.get_window_extent().y1 for ax in figure.axes[:2])
+
+
+def test_sites_that_were_not_tested_are_grey_without_hatching(drawn):
+    draw_significance(None)
+    ax, image = drawn[0].axes[0], pixels(drawn[0])
+    for row, column in ((12, 3), (12, 25), (20, 20)):
+        cell = look(ax, image, row, column)
+        assert (np.abs(cell - 255 * np.array(to_rgb(significance.UNTESTED))) <= 1).all()
+    assert len(np.unique(look(ax, image, 0, 3), axis=0)) > 3  # undefined
+    assert {"not tested", "undefined"} <= set(said_above(drawn[0]))
+
+
+def test_every_site_tested_and_defined_needs_no_legend_of_them(drawn):
+    sites = np.zeros((31, len(WORDS))), np.ones((31, len(WORDS))), np.ones((31, len(WORDS)), bool)
+    figures.draw_significance("", *sites, LAYERS, WORDS, TOKENS, LANDMARKS, title="t")
+    assert not {"not tested", "undefined"} & set(said_above(drawn[0]))
+    assert not any(c.get_gid() == "untested" for c in drawn[0].axes[0].collections)
+    assert (look(drawn[0].axes[0], pixels(drawn[0]), 9, 9) >= 245).all()  # 0 is white
+
+
+def test_colours_of_z_are_cut_where_few_values_go_beyond_and_the_bar_says_so(drawn):
+    z, p, ok = z_and_p()
+    z[5, 5], z[6, 6] = 1e4, np.inf
+    figures.draw_significance("", z, p, ok, LAYERS, WORDS, TOKENS, LANDMARKS, title="t")
+    low, high = significance.ends(z)
+    assert low <= -significance.NEAREST
+    assert 50 < high < 100
+    ax, side = drawn[0].axes
+    said = [text.get_text() for text in side.get_yticklabels()]
+    assert said[-1] == f"≥ {high:g}"
+    assert said[0] == f"−{-low:g}"
+    image = pixels(drawn[0])
+    for site in ((5, 5), (6, 6)):
+        cell = look(ax, image, *site)
+        assert len(np.unique(cell, axis=0)) == 1
+        assert cell[0, 2] > 1.5 * cell[0, 1]  # purple, not blank or hatched
+
+
+def test_ends_are_round_numbers_around_zero():
+    assert significance.ends(np.full((2, 2), np.nan)) == (-3, 3)
+    assert significance.ends(np.array([-0.5, 1.0])) == (-3, 3)
+    assert significance.ends(np.full(9, 41.0)) == (-4, 45)
+    assert significance.ends(np.full(9, -7.2)) == (-7.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda z, p, ok: (z[:5], p, ok), "layers, positions"),
+        (lambda z, p, ok: (z, p[:, :5], ok), "layers, positions"),
+        (lambda z, p, ok: (z, p, ok[:5]), "layers, positions"),
+        (lambda z, p, ok: (z, p + 1, ok), "from 0 to 1"),
+        (lambda z, p, ok: (z * np.nan, p, ok), "undefined"),
+        (lambda z, p, ok: (z, p * 0, ~ok), "undefined"),
+    ],
+)
+def test_significance_that_does_not_fit_is_named(change, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        figures.draw_significance(
+            tmp_path / "f.png", *change(*z_and_p()), LAYERS, WORDS, TOKENS, LANDMARKS, title="t"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_transfer_boxes_the_row_of_the_source_and_the_column_of_the_destination(drawn):
+    draw_transfer(None)
+    panels = drawn[0].axes[:3]
+    for ax in panels:
+        boxes = {patch.get_gid(): patch.get_bbox() for patch in ax.patches}
+        row, column = boxes["source"], boxes["destination"]
+        assert (row.y0 + row.y1) / 2 == pytest.approx(LANDMARKS["source"])
+        assert (column.x0 + column.x1) / 2 == pytest.approx(LANDMARKS["destination"])
+        assert (row.x0, row.x1) == (column.y0, column.y1) == (-0.5, len(WORDS) - 0.5)
+        assert 1 < row.height < 1.7
+        assert 1 < column.width < 1.7
+        assert ax.get_ylim() == (len(WORDS) - 0.5, -0.5)  # the first source on top
+    assert [ax.get_title(loc="left") for ax in panels] == ["layer 7", "layer 15", "layer 23"]
+    assert [bool(ax.get_yticklabels()) for ax in panels] == [True, False, False]
+    assert "undefined" in said_above(drawn[0])
+
+
+@pytest.mark.parametrize("draw", [draw_transfer, draw_layer_transfer])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_transfer_is_square_from_source_row_to_target_column(draw, count, drawn):
+    draw(None, count)
+    (figure,) = drawn
+    image = pixels(figure)
+    panels = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    assert len(panels) == count
+    boxes = [ax.get_window_extent() for ax in panels]
+    for box in boxes:
+        assert box.width == pytest.approx(box.height)
+        assert box.width == pytest.approx(boxes[0].width)
+        assert box.width > 0.95 * 200 * min(5.2, 2.2 * 3 / count)
+    size = len(WORDS) if draw is draw_transfer else 31
+    values = matrices(count, size)
+    colours = matplotlib.colormaps["viridis"]
+    for ax, matrix in zip(panels, values, strict=True):
+        for row, column in ((10, 20), (20, 10)):
+            expected = 255 * np.array(colours(matrix[row, column])[:3])
+            assert np.abs(look(ax, image, row, column) - expected).max() <= 2
+    undefined = look(panels[-1], image, 3, 20, reach=0.4)
+    assert np.ptp(undefined, axis=1).max() <= 2  # grey
+    assert len(np.unique(undefined, axis=0)) > 3
+
+
+def test_transfer_below_zero_is_said_by_the_bar(drawn):
+    for low in (0.0, -0.1):
+        figures.draw_layer_transfer("", [("a", np.full((2, 2), low))], [0, 1], title="t")
+    bars = [figure.axes[0].child_axes[0] for figure in drawn]
+    assert [len(bar.patches) for bar in bars] == [0, 1]
+
+
+def test_transfer_of_one_site_without_landmarks(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (1.0, np.nan):
+            panels = [(3, np.full((1, 1), value))]
+            figures.draw_transfer(tmp_path / "f.png", panels, ["a"], ["a"], {}, title="")
+            figures.draw_layer_transfer(tmp_path / "g.png", [("月", panels[0][1])], [3], title="")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_transfer_of_too_few_or_too_many_is_named(count, tmp_path):
+    with pytest.raises(ValueError, match=r"one to 3 .* got \d"):
+        figures.draw_transfer(
+            tmp_path / "f.png", [(0, np.ones((1, 1)))] * count, ["a"], ["a"], {}, title="t"
+        )
+    with pytest.raises(ValueError, match=r"one to 4 .* got \d"):
+        figures.draw_layer_transfer(
+            tmp_path / "f.png", [("a", np.ones((1, 1)))] * count, [0], title="t"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_transfer_that_does_not_fit_is_named(tmp_path):
+    wrong = np.ones((31, 5))
+    with pytest.raises(ValueError, match="expected matrices"):
+        figures.draw_layer_transfer(
+            tmp_path / "f.png", [("a", np.ones((31, 31))), ("b", wrong)], LAYERS, title="t"
+        )
+    with pytest.raises(ValueError, match="expected matrices"):
+        figures.draw_transfer(tmp_path / "f.png", [(0, wrong)], WORDS, TOKENS, {}, title="t")
+    assert not list(tmp_path.iterdir())
 
 
 def winners_of(drawn, winner, margin, manifolds=MANIFOLDS[:8]):
