@@ -59,6 +59,13 @@ class FinalNorm(StrEnum):
     pre = "pre"
 
 
+class Protocol(StrEnum):
+    """How the experiments hold out."""
+
+    study = "study"
+    clean = "clean"
+
+
 class Dtype(StrEnum):
     """Precision of model and states."""
 
@@ -74,6 +81,8 @@ COMMANDS = {
     "similarity": "Exp 2: is it the same subspace at every word? (cosine of fitted maps)",
     "reuse": "Exp 3: does the month's map decode the other words?",
     "rigid": "Exp 4: is it a rigid circle? (orthonormal map, last fifth held out)",
+    "significance": "Is it more than chance? Permutation test of Exp 1 at every layer and word.",
+    "transfer": "Does one word's map decode another, one layer's another? All pairs.",
     "discover": "Which manifold is it? Many shapes scored at every layer and word.",
     "figures": "Draw the figures of a finished run again.",
 }
@@ -175,7 +184,33 @@ def _register(command: str, text: str) -> None:
                 "study have it, or before it, as all others are."
             ),
         ] = FinalNorm.post,
-        protocol: Annotated[str, typer.Option(help="Experiments as the study ran them.")] = "study",
+        protocol: Annotated[
+            Protocol,
+            typer.Option(
+                help="study: the experiments as the study ran them. clean: every score is of "
+                "sentences that neither map nor z-score has seen, equal sentences are never split, "
+                "labels are fractions of a turn, and there are hold-outs of unseen labels and "
+                "names; its results lie beside the study's, in results/clean and figures/clean."
+            ),
+        ] = Protocol.study,
+        hold_out: Annotated[
+            str | None,
+            typer.Option(
+                help="For --protocol clean: slot whose values are held out. Default: Name, where "
+                "there is one.",
+                show_default=False,
+            ),
+        ] = None,
+        permutations: Annotated[
+            int | None,
+            typer.Option(
+                min=0,
+                help="For significance: permutations of the labels, default 1000. For all: default "
+                "200, on all layers if that takes under two minutes, else on those of the curves; "
+                "0 leaves the test out.",
+                show_default=False,
+            ),
+        ] = None,
         out: Annotated[
             Path | None,
             typer.Option(
@@ -223,6 +258,9 @@ def _register(command: str, text: str) -> None:
             batch_size=batch_size,
             batch_tokens=batch_tokens,
             final_norm=final_norm.value,
+            protocol=protocol.value,
+            hold_out=hold_out,
+            permutations=permutations,
             out=out,
             save=not no_save,
             force=force,
@@ -232,8 +270,7 @@ def _register(command: str, text: str) -> None:
             trust_remote_code=trust_remote_code,
         )
         with _errors_in_one_line(debug, begins_again=force or no_save):
-            if protocol != "study":
-                raise UsageError(f"--protocol {protocol}: only study is known")
+            _check_together(command, options)
             if command != "discover" and (manifolds is not None or shuffles is not None):
                 raise UsageError(f"--manifolds and --shuffles are for discover, not for {command}")
             screen = Screen(quiet)
@@ -262,6 +299,18 @@ def models() -> None:
             note = f", {quantize} by default" if quantize != "none" else ""
             typer.echo(f"{alias:<9} {hub_id} ({origin}{note})")
         typer.echo("also: a hub id (owner/name), a local folder, a .gguf file")
+
+
+def _check_together(command: str, options: Options) -> None:
+    """Refuse options that have no effect on a command."""
+    if options.permutations is not None and command not in ("all", "significance"):
+        raise UsageError(f"--permutations is for significance and all, not for {command}")
+    if options.permutations == 0 and command == "significance":
+        raise UsageError("--permutations must be at least 1")
+    if options.hold_out is not None and options.protocol != "clean":
+        raise UsageError("--hold-out is for --protocol clean")
+    if command == "discover" and options.protocol != "study":
+        raise UsageError("--protocol clean is for the experiments, not for discover")
 
 
 @contextmanager

@@ -19,17 +19,31 @@ from experiments.figures import (
     draw_similarity,
 )
 from experiments.figures import draw_comparison as draw_models
-from experiments.protocol import Setting
-from experiments.results import best_layer
+from experiments.protocol import Setting, named
+from experiments.results import HELD_OUT, best_layer
+from experiments.run import Run
+from experiments.significance import chance_band, draw_test, said, significant_sites
 from extract import month_starts
 from extract.prompts import MONTHS
-from gpu_smds import ScoreMap
+from gpu_smds import ScoreMap, SignificanceMap
 
-_CAPTIONS = {
-    "independent": (
-        "Ridge SMDS on the states as they are, mean of 3 shuffled folds. On a circle unstructured "
-        "data score about 0.35–0.40."
+_RIDGE = "Ridge SMDS on the states as they are, mean of 3 shuffled folds"
+_CLEAN = {
+    "independent": f"{_RIDGE} that never split equal sentences.",
+    "similarity": "Maps fitted on z-scored states of all sentences.",
+    "reuse": (
+        "Map and z-score of the source fitted on two thirds of the sentences, scored on every "
+        "position's z-scored states of the others; mean of 3 folds."
     ),
+    "rigid": (
+        "Orthonormal map of z-scored states; map and z-score fitted on two thirds of the "
+        "sentences, scored on the others; mean of 3 folds."
+    ),
+    "unseen_labels": f"{_RIDGE}; sentences of one label are all in one fold.",
+    "unseen_names": f"{_RIDGE}; sentences of one name are all in one fold.",
+}
+_STUDY = {
+    "independent": (f"{_RIDGE}. On a circle unstructured data score about 0.35–0.40."),
     "similarity": "Maps fitted on z-scored states of all sentences.",
     "reuse": (
         "Map fitted on the z-scored states of the source and scored on every position's own "
@@ -40,6 +54,16 @@ _CAPTIONS = {
         "on the last 20 %."
     ),
 }
+
+
+def caption_of(scores: ScoreMap) -> str:
+    """How a result was made, for its figure."""
+    facts = scores.metadata
+    name = facts["experiment"]
+    text = (_CLEAN if facts["protocol"] == "clean" else _STUDY)[name]
+    if name == "unseen_names" and facts.get("hold_out"):
+        text = text.replace("name ", f"{facts['hold_out']} ")
+    return text + named(facts["protocol"])
 
 
 def sites_of(scores: ScoreMap) -> dict[str, Any]:
@@ -57,14 +81,27 @@ def shape_of(scores: ScoreMap) -> str:
     return "circle" if manifold == "circular" else f"{manifold.replace('_', ' ')} manifold"
 
 
-def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list[Path]:
-    """Draw the figure of every experiment at hand; returns the files."""
+def draw_results(
+    folder: Path,
+    model: str,
+    results: dict[str, ScoreMap],
+    tested: SignificanceMap | None = None,
+) -> list[Path]:
+    """Draw the figure of every experiment at hand; returns the files.
+
+    Where Exp 1 was tested, what is significant is outlined on its map, and its curves have the band
+    of chance.
+    """
     files = []
     for name, scores in results.items():
         path, facts, sites = folder / f"{name}.png", scores.metadata, sites_of(scores)
         source = facts["words"][facts["landmarks"]["source"]]
-        caption = _CAPTIONS[name]
+        caption = caption_of(scores)
         if name == "independent":
+            marks: dict[str, Any] = {}
+            if tested is not None:
+                marks = {"significant": significant_sites(tested), "chance": chance_band(tested)}
+                caption += f" {said(tested)} Grey: 95 % of the scores of permuted labels."
             draw_independent(
                 path,
                 scores.mean,
@@ -73,6 +110,7 @@ def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list
                 curve_layers=facts["curve_layers"],
                 title=f"{model}: is there a {shape_of(scores)}? (Exp 1, independent)",
                 caption=caption,
+                **marks,
             )
         elif name == "similarity":
             draw_similarity(
@@ -88,6 +126,9 @@ def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list
         elif name == "reuse":
             title = f"{model}: does the map of {source} decode the rest? (Exp 3, reuse)"
             draw_map(path, scores.mean, **sites, title=title, caption=caption)
+        elif name in HELD_OUT:
+            title = f"{model}: {HELD_OUT[name][1]} (Exp {HELD_OUT[name][0]})"
+            draw_map(path, scores.mean, **sites, title=title, caption=caption)
         else:
             title = f"{model}: is it a rigid {shape_of(scores)}? (Exp 4, rigid)"
             draw_map(path, scores.mean, **sites, cmap="Reds", title=title, caption=caption)
@@ -96,9 +137,17 @@ def draw_results(folder: Path, model: str, results: dict[str, ScoreMap]) -> list
 
 
 def draw_projections(
-    folder: Path, model: str, setting: Setting, results: dict[str, ScoreMap], study_labels: bool
+    folder: Path,
+    kept: Path,
+    model: str,
+    setting: Setting,
+    results: dict[str, ScoreMap],
+    study_labels: bool,
 ) -> list[Path]:
-    """Draw the circle at the landmarks of the best layer; none for other manifolds."""
+    """Draw the circle at the landmarks of the best layer, whose points are written to ``kept``.
+
+    None for other manifolds.
+    """
     scores = results.get("independent")
     if scores is None or setting.manifold != "circular":
         return []
@@ -106,7 +155,7 @@ def draw_projections(
     best = best_layer(scores, landmarks["source"])
     if best < 0:
         return []
-    kept = folder.parent / "results" / "circle.safetensors"
+    clean = setting.clean
     arrays = {}
     panels = []
     words = scores.metadata["words"]
@@ -114,7 +163,7 @@ def draw_projections(
         if role not in landmarks or not np.isfinite(scores.mean[best, landmarks[role]]):
             continue
         found = protocol.circle(setting, best, landmarks[role])
-        low, high = found.labels.min(), found.labels.max()
+        low, high = (0.0, 1.0) if clean else (found.labels.min(), found.labels.max())
         turns = (found.labels - low) / (high - low)
         arrays[role] = found.points
         panels.append(CirclePanel(words[landmarks[role]], found.points, None, turns, found.score))
@@ -124,12 +173,12 @@ def draw_projections(
     draw_circle(
         path,
         panels,
-        _ticks(setting.labels, study_labels),
+        _ticks(setting.labels, study_labels, clean),
         title=f"{model}: the circle at layer {scores.metadata['layers'][best]}",
         caption=(
             "Every sentence projected by a map that was fitted without it (3 folds). Panels are "
             "turned, mirrored and scaled as a whole, the smallest label at the top. Grey: the "
-            "ideal circle."
+            "ideal circle." + named(setting.protocol)
         ),
     )
     return [path]
@@ -137,11 +186,12 @@ def draw_projections(
 
 def draw_comparison(path: Path, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
     """Exp 1 of several models side by side."""
-    shown, title = [], ""
+    shown, title, caption = [], "", ""
     for name, results in models:
         if "independent" in results:
             scores = results["independent"]
             title = f"Is there a {shape_of(scores)}? (Exp 1)"
+            caption = caption_of(scores)
             facts = scores.metadata
             shown.append(
                 Model(
@@ -153,23 +203,30 @@ def draw_comparison(path: Path, models: Sequence[tuple[str, dict[str, ScoreMap]]
                     landmarks=facts["landmarks"],
                 )
             )
-    draw_models(path, shown, title=title, caption=_CAPTIONS["independent"])
+    draw_models(path, shown, title=title, caption=caption)
 
 
-def _ticks(labels: np.ndarray, study_labels: bool) -> list[tuple[str, float]]:
-    """Names around the circle, on the scale of the min-max-normalised labels."""
-    low, high = float(labels.min()), float(labels.max())
+def _ticks(labels: np.ndarray, study_labels: bool, clean: bool) -> list[tuple[str, float]]:
+    """Names around the circle, on the scale of the labels as the protocol takes them."""
+    low, high = (0.0, 1.0) if clean else (float(labels.min()), float(labels.max()))
     if study_labels:
         starts = [(start - low) / (high - low) for start in month_starts()]
         return [(name[:3], s) for s, name in zip(starts, MONTHS, strict=True)]
     return [(f"{low + share * (high - low):.3g}", share) for share in (0, 0.25, 0.5, 0.75)]
 
 
-def draw_run(run: Any, results: dict[str, ScoreMap], setting: Setting | None) -> list[Path]:
+def draw_run(
+    run: Run,
+    results: dict[str, ScoreMap],
+    setting: Setting | None,
+    tested: SignificanceMap | None = None,
+) -> list[Path]:
     """Draw all figures that a run's results allow."""
-    folder: Path = run.folder / "figures"
-    files = draw_results(folder, run.source.name, results)
+    folder, name = run.figures, run.source.name
+    files = draw_results(folder, name, results, tested)
+    if tested is not None:
+        files.append(draw_test(run, tested, results.get("independent")))
     if setting is not None:
-        study = run.options.prompts is None
-        files += draw_projections(folder, run.source.name, setting, results, study)
+        study, kept = run.options.prompts is None, run.results / "circle.safetensors"
+        files += draw_projections(folder, kept, name, setting, results, study)
     return files

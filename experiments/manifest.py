@@ -12,6 +12,8 @@ from extract import ExtractError, UsageError
 from extract.states import write_json
 
 NAME = "manifest.json"
+#: Results of several protocols stand side by side in one folder.
+_SIDE_BY_SIDE = ("protocol", "hold_out")
 _PACKAGES = (
     *("gpu-smds", "torch", "transformers", "bitsandbytes", "numpy", "scikit-learn"),
     "safetensors",
@@ -58,7 +60,7 @@ def check_identity(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) 
         f"{key} {_short(found.get(part, {}).get(key))}, asked for {_short(value)}"
         for part in ("states", "experiments")
         for key, value in wanted[part].items()
-        if found.get(part, {}).get(key) != value
+        if key not in _SIDE_BY_SIDE and found.get(part, {}).get(key) != value
     ]
     if differences:
         raise UsageError(

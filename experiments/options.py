@@ -31,6 +31,9 @@ class Options:
     batch_size: int | None = None
     batch_tokens: int | None = None
     final_norm: str = "post"
+    protocol: str = "study"
+    hold_out: str | None = None
+    permutations: int | None = None
     out: Path | None = None
     save: bool = True
     force: bool = False

@@ -13,8 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.protocol import Progress, Setting, _Part, similarity_layer
-from gpu_smds import Checkpoint, OnePass, ScoreMap, fit_map, principal_angles
+from experiments.protocol import Part, Progress, Setting, similarity_layer
+from gpu_smds import (
+    Checkpoint,
+    OnePass,
+    ScoreMap,
+    fit_map,
+    principal_angles,
+    similarity_map,
+)
 
 
 def position_pairs(
@@ -77,8 +84,32 @@ def layer_pairs(
     return _pairs(_OnePosition(setting.states, position), setting, cv, progress, checkpoint)
 
 
-def angles(setting: Setting, layer: int | None = None, progress: Progress = False) -> np.ndarray:
-    """Principal angles between the maps of all positions at one layer.
+@dataclass(frozen=True)
+class Subspaces:
+    """What the maps of all positions of a layer have in common.
+
+    Attributes
+    ----------
+    layer
+        Layer number.
+    cosines
+        ``(T, T)`` absolute cosine of the flattened maps, as in Exp 2. It depends on the scale of
+        the maps' rows and on the basis of the embedding.
+    angles
+        ``(T, T, k)`` principal angles in radians, rising, which do not; see
+        :func:`gpu_smds.principal_angles`.
+    status
+        ``(T, T)``.
+    """
+
+    layer: int
+    cosines: np.ndarray
+    angles: np.ndarray
+    status: np.ndarray
+
+
+def subspaces(setting: Setting, layer: int | None = None, progress: Progress = False) -> Subspaces:
+    """Compare the maps of all positions at one layer.
 
     Parameters
     ----------
@@ -90,11 +121,6 @@ def angles(setting: Setting, layer: int | None = None, progress: Progress = Fals
     progress
         As in :func:`gpu_smds.score_map`.
 
-    Returns
-    -------
-    angles : ndarray
-        ``(T, T, k)`` radians, rising; NaN as in :func:`gpu_smds.principal_angles`.
-
     Raises
     ------
     ValueError
@@ -104,16 +130,16 @@ def angles(setting: Setting, layer: int | None = None, progress: Progress = Fals
     if number not in setting.layers:
         raise ValueError(f"layer {number} is not among the layers {list(setting.layers)}")
     fitted = fit_map(
-        _Part(setting.states, [setting.layers.index(number)], None),
+        Part(setting.states, [setting.layers.index(number)]),
         setting.labels,
-        manifold=setting.manifold,
+        manifold=setting.ideal,
         standardize="all",
         device=setting.device,
         memory_budget=setting.memory_budget,
         progress=progress,
     )
-    of_layer: np.ndarray = principal_angles(fitted)[0]
-    return of_layer
+    status = np.maximum(fitted.status[0, :, None], fitted.status[0, None, :])
+    return Subspaces(number, similarity_map(fitted)[0], principal_angles(fitted)[0], status)
 
 
 def _pairs(
@@ -123,7 +149,7 @@ def _pairs(
     fitted = fit_map(
         states,
         setting.labels,
-        manifold=setting.manifold,
+        manifold=setting.ideal,
         standardize="all" if cv is None else "train",
         device=setting.device,
         memory_budget=setting.memory_budget,

@@ -1,16 +1,32 @@
-"""The four experiments of the study, as computations: states and labels in, score maps out."""
+"""The study's experiments as computations: states and labels in, score maps out.
+
+Each runs by one of two protocols: "study", as the study ran it, and "clean", which holds out what
+the study did not: every score is of sentences that neither the map nor the z-score has seen, equal
+sentences are never split, and circular labels are taken as fractions of a turn instead of being
+stretched so that the first and the last day coincide.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 
-from gpu_smds import Checkpoint, OnePass, ScoreMap, fit_map, score_map, similarity_map
+from gpu_smds import (
+    Checkpoint,
+    CircularShape,
+    OnePass,
+    ScoreMap,
+    fit_map,
+    score_map,
+    similarity_map,
+)
+
+PROTOCOLS = ("study", "clean")
 
 #: The study's cross-validation: three folds, shuffled with this seed.
 FOLDS = 3
@@ -41,6 +57,15 @@ class Setting:
         Position whose map Exp 3 reuses.
     manifold, device, memory_budget
         As in :func:`gpu_smds.score_map`.
+    protocol
+        "study" or "clean".
+    sentences
+        ``(n,)`` numbers that equal sentences share, for the clean protocol.
+    held_out
+        Further experiments of the clean protocol: name → ``(n,)`` numbers of the values of which a
+        third is held out at a time.
+    hold_out
+        Slot whose values are those of "unseen_names".
     """
 
     states: Any
@@ -51,11 +76,45 @@ class Setting:
     manifold: str = "circular"
     device: torch.device | None = None
     memory_budget: int | None = None
+    protocol: str = "study"
+    sentences: np.ndarray | None = None
+    held_out: Mapping[str, np.ndarray] = field(default_factory=dict)
+    hold_out: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the protocol is the clean one."""
+        return self.protocol == "clean"
+
+    @property
+    def ideal(self) -> Any:
+        """The manifold as :func:`gpu_smds.score_map` takes it."""
+        unstretched = self.clean and self.manifold == "circular"
+        return CircularShape(normalize_labels=False) if unstretched else self.manifold
+
+
+def named(protocol: str) -> str:
+    """Which protocol a figure is of, for the end of its caption."""
+    return f" Protocol: {protocol}."
 
 
 def folds() -> KFold:
     """The study's splitter."""
     return KFold(FOLDS, shuffle=True, random_state=FOLD_SEED)
+
+
+def cross_validation(setting: Setting) -> Any:
+    """Folds of Exp 1: the study's, or as many that never split equal sentences."""
+    if not setting.clean:
+        return folds()
+    assert setting.sentences is not None
+    return grouped(setting.sentences)
+
+
+def grouped(groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Index pairs of as many folds as the study's that never split groups ``(n,)``."""
+    splitter = GroupKFold(FOLDS, shuffle=True, random_state=FOLD_SEED)
+    return list(splitter.split(groups[:, None], groups=groups))
 
 
 def curve_layers(setting: Setting) -> tuple[int, ...]:
@@ -72,7 +131,11 @@ def similarity_layer(setting: Setting) -> int:
 
 def _plan_independent(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
     """Exp 1, is there a circle at each site? Ridge, 3-fold, on the states as they are."""
-    scores = once.score_map(setting.labels, manifold=setting.manifold, cv=folds())
+    return _plan_ridge(setting, once, cross_validation(setting))
+
+
+def _plan_ridge(setting: Setting, once: OnePass, cv: Any) -> Callable[[], ScoreMap]:
+    scores = once.score_map(setting.labels, manifold=setting.ideal, cv=cv)
     return lambda: replace(scores(), dims=_DIMS)
 
 
@@ -87,9 +150,9 @@ def similarity(
     """
     layer = setting.layers.index(similarity_layer(setting))
     fitted = fit_map(
-        _Part(setting.states, [layer], None),
+        Part(setting.states, [layer]),
         setting.labels,
-        manifold=setting.manifold,
+        manifold=setting.ideal,
         standardize="all",
         device=setting.device,
         memory_budget=setting.memory_budget,
@@ -105,21 +168,26 @@ def _plan_reuse(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
     """Exp 3: does the source's map decode the other positions?
 
     Per layer one map, fitted on the z-scored source states of all samples and scored on every
-    position's own z-scored states of the same samples, clipped to [0, 1].
+    position's own z-scored states of the same samples, clipped to [0, 1]. Clean: map and z-scores
+    are fitted on each training part, and scored on the held-out sentences.
     """
     fitted = fit_map(
-        _Part(setting.states, None, setting.source),
+        Part(setting.states, None, slice(setting.source, setting.source + 1)),
         setting.labels,
-        manifold=setting.manifold,
-        standardize="all",
+        manifold=setting.ideal,
+        standardize="train" if setting.clean else "all",
         device=setting.device,
         memory_budget=setting.memory_budget,
     )
-    planned = once.transfer_map(fitted, setting.labels)
+    cv = cross_validation(setting) if setting.clean else None
+    planned = once.transfer_map(fitted, setting.labels, cv=cv)
 
     def result() -> ScoreMap:
         found = planned()
-        return _clipped(found.scores[:, :, 0], found.status[:, :, 0])
+        of_source = replace(
+            found, scores=found.scores[:, :, 0], status=found.status[:, :, 0], dims=_DIMS
+        )
+        return of_source if setting.clean else _clipped(of_source)
 
     return result
 
@@ -127,31 +195,40 @@ def _plan_reuse(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
 def _plan_rigid(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
     """Exp 4, is it a rigid circle? Orthonormal map of z-scored states, last fifth held out.
 
-    The z-score is fitted on all samples, as in the study; the score is clipped to [0, 1].
+    The z-score is fitted on all samples, as in the study; the score is clipped to [0, 1]. Clean:
+    the folds of Exp 1, z-scores of the training part.
     """
     n = len(setting.labels)
     split = int(0.8 * n)
+    held_out = [(np.arange(split), np.arange(split, n))]
     planned = once.score_map(
         setting.labels,
-        manifold=setting.manifold,
-        cv=[(np.arange(split), np.arange(split, n))],
+        manifold=setting.ideal,
+        cv=cross_validation(setting) if setting.clean else held_out,
         alpha=0,
         orthonormal=True,
-        standardize="all",
+        standardize="train" if setting.clean else "all",
     )
 
     def result() -> ScoreMap:
-        found = planned()
-        return _clipped(found.scores, found.status)
+        found = replace(planned(), dims=_DIMS)
+        return found if setting.clean else _clipped(found)
 
     return result
 
 
-#: Experiments on all sites, which share one pass over the states.
+def _plan_held_out(name: str) -> Callable[[Setting, OnePass], Callable[[], ScoreMap]]:
+    """Exp 1 with folds of unseen values: is it geometry, or are single values memorised?"""
+    return lambda setting, once: _plan_ridge(setting, once, grouped(setting.held_out[name]))
+
+
+#: Experiments on all sites, which share one pass over the states; the last two are clean only.
 ON_ALL_SITES = {
     "independent": _plan_independent,
     "reuse": _plan_reuse,
     "rigid": _plan_rigid,
+    "unseen_labels": _plan_held_out("unseen_labels"),
+    "unseen_names": _plan_held_out("unseen_names"),
 }
 
 
@@ -196,56 +273,68 @@ def circle(setting: Setting, layer: int, position: int) -> Projections:
     A fold's embedding is determined up to rotation and reflection; each fold's projections are
     turned so that its embedding lies on the points that the labels name.
     """
-    from gpu_smds.shapes import CircularShape
-
-    states = np.asarray(_Part(setting.states, [layer], position)[:, 0, 0:1].double().cpu())[:, 0]
+    here = setting.states[:, layer, position : position + 1]
+    states = np.asarray(here.double().cpu())[:, 0]
     labels = setting.labels
     points = np.full((len(labels), 2), np.nan)
-    for train, test in folds().split(states):
-        fitted = fit_map(states[train], labels[train], manifold="circular")
+    shape = CircularShape(normalize_labels=not setting.clean)
+    cv = cross_validation(setting)
+    for train, test in cv if isinstance(cv, list) else cv.split(states):
+        fitted = fit_map(states[train], labels[train], manifold=shape)
         # The ideal points of the training labels, for which Y stands up to a rigid motion.
-        ideal = CircularShape().points(torch.from_numpy(labels[train])).numpy()
+        ideal = shape.points(torch.from_numpy(labels[train])).numpy()
         centre = ideal.mean(0)
         U, _, Vt = np.linalg.svd(fitted.Y.cpu().numpy().T @ (ideal - centre))
         points[test] = fitted.transform(states[test]) @ (U @ Vt) + centre
-    score = float(score_map(states, labels, cv=folds()).mean)
+    score = float(score_map(states, labels, manifold=shape, cv=cv).mean)
     return Projections(points, labels, score)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Some layers and one position of a state array, itself readable as ``X[:, l, a:b]``."""
+class Part:
+    """Some layers and positions of a state array, itself readable as ``X[:, l, a:b]``.
+
+    Attributes
+    ----------
+    states
+        ``(n, layers, positions, d)``: an array or a lazy store.
+    layers
+        Indices along the layer axis; None is all.
+    positions
+        Consecutive positions; None is all.
+    """
 
     states: Any
-    layers: list[int] | None
-    position: int | None
+    layers: Sequence[int] | None = None
+    positions: slice | None = None
+
+    @property
+    def _positions(self) -> range:
+        every = range(self.states.shape[2])
+        return every if self.positions is None else every[self.positions]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        n, n_layers, n_positions, d = self.states.shape
-        return (
-            n,
-            n_layers if self.layers is None else len(self.layers),
-            n_positions if self.position is None else 1,
-            d,
-        )
+        """``(n, layers, positions, d)`` of the part."""
+        n, n_layers, _, d = self.states.shape
+        return n, n_layers if self.layers is None else len(self.layers), len(self._positions), d
 
     @property
     def dtype(self) -> Any:
+        """That of the states."""
         return self.states.dtype
 
     def __getitem__(self, index: tuple[Any, int, slice]) -> Any:
-        rows, layer, positions = index
+        rows, layer, wanted = index
         if self.layers is not None:
             layer = self.layers[layer]
-        if self.position is not None:
-            positions = slice(self.position, self.position + 1)
-        return self.states[rows, layer, positions]
+        positions = self._positions[wanted]
+        return self.states[rows, layer, positions.start : positions.stop]
 
 
 def _nearest(layers: tuple[int, ...], wanted: int) -> int:
     return min(layers, key=lambda layer: (abs(layer - wanted), layer))
 
 
-def _clipped(scores: np.ndarray, status: np.ndarray) -> ScoreMap:
-    return ScoreMap(np.clip(scores, 0, 1), status, _DIMS)
+def _clipped(scores: ScoreMap) -> ScoreMap:
+    return replace(scores, scores=np.clip(scores.scores, 0, 1))

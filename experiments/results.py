@@ -15,13 +15,19 @@ from experiments.protocol import Setting
 from extract import ExtractError
 from gpu_smds import Checkpoint, ScoreMap
 
-#: Experiment → (number in the study, question).
-EXPERIMENTS: dict[str, tuple[int, str]] = {
-    "independent": (1, "is the manifold there, at each site?"),
-    "similarity": (2, "is it the same subspace at every position?"),
-    "reuse": (3, "does the source's map decode the other positions?"),
-    "rigid": (4, "is it rigid?"),
+#: Experiment of the study → (its number, question).
+EXPERIMENTS: dict[str, tuple[str, str]] = {
+    "independent": ("1", "is the manifold there, at each site?"),
+    "similarity": ("2", "is it the same subspace at every position?"),
+    "reuse": ("3", "does the source's map decode the other positions?"),
+    "rigid": ("4", "is it rigid?"),
 }
+#: Further ones of the clean protocol, variants of Exp 1.
+HELD_OUT: dict[str, tuple[str, str]] = {
+    "unseen_labels": ("1a", "is it there for labels that the map has not seen?"),
+    "unseen_names": ("1b", "is it there for names that the map has not seen?"),
+}
+EVERY = EXPERIMENTS | HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,12 @@ class Columns:
 
 
 def result_path(folder: Path, experiment: str) -> Path:
-    """Where an experiment's scores are."""
-    return folder / "results" / f"{experiment}.safetensors"
+    """Where an experiment's scores are, in a folder of results."""
+    return folder / f"{experiment}.safetensors"
 
 
 def load_result(folder: Path, experiment: str, identity: str) -> ScoreMap | None:
-    """Read an experiment's scores where they are of this run; None where there are none.
+    """Read an experiment's scores from a folder of results; None where there are none of this run.
 
     Raises
     ------
@@ -80,8 +86,9 @@ def compute_results(
         "landmarks": columns.landmarks,
         "curve_layers": list(protocol.curve_layers(setting)),
         "similarity_layer": protocol.similarity_layer(setting),
-        "protocol": "study",
+        "protocol": setting.protocol,
         "manifold": setting.manifold,
+        **({"hold_out": setting.hold_out} if setting.hold_out else {}),
     }
     return {
         name: replace(scores, metadata={"experiment": name, "seconds": seconds * share, **facts})

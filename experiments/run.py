@@ -20,6 +20,7 @@ from experiments.options import Options
 from experiments.plan import Plan, duration, experiment_seconds
 from experiments.protocol import Setting
 from experiments.results import (
+    EVERY,
     EXPERIMENTS,
     Columns,
     compute_results,
@@ -36,6 +37,8 @@ from gpu_smds import Checkpoint, ScoreMap, manifold_names
 from gpu_smds.budget import resolve_budget
 from gpu_smds.manifolds import resolve_manifold
 
+#: The study's slot of names.
+NAME_SLOT = "Name"
 _OURS = (".safetensors", ".csv", ".png", ".json", ".jsonl", ".partial")
 
 
@@ -94,6 +97,8 @@ class Run:
                 resolve_manifold(options.manifold).check(prompts.labels)
             except ValueError as error:
                 raise UsageError(f"{error}: choose another --manifold") from error
+        if options.protocol == "clean":
+            _check_clean(options, prompts)
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file: choose another --out")
         run = cls(source, prompts, folder, options, None, device, screen)
@@ -152,9 +157,43 @@ class Run:
                 "source": options.source,
                 "destination": options.destination,
                 "distractor": options.distractor,
-                "protocol": "study",
+                "protocol": options.protocol,
+                **({"hold_out": self.hold_out} if self.hold_out else {}),
             },
         }
+
+    @property
+    def results(self) -> Path:
+        """Folder of the results of the protocol asked for."""
+        return self.folder / "results" / ("clean" if self.options.protocol == "clean" else "")
+
+    @property
+    def figures(self) -> Path:
+        """Folder of its figures."""
+        return self.folder / "figures" / ("clean" if self.options.protocol == "clean" else "")
+
+    @property
+    def hold_out(self) -> str | None:
+        """Slot whose values the clean protocol holds out."""
+        if self.options.protocol != "clean":
+            return None
+        asked = self.options.hold_out
+        return asked or (NAME_SLOT if NAME_SLOT in self.prompts.slots else None)
+
+    @property
+    def held_out(self) -> dict[str, np.ndarray]:
+        """What further experiments of the clean protocol hold out, by number."""
+        if self.options.protocol != "clean":
+            return {}
+        groups = {"unseen_labels": _numbered(self.prompts.labels)}
+        if self.hold_out is not None:
+            groups["unseen_names"] = _numbered(np.array(self.prompts.slots[self.hold_out]))
+        return {name: of for name, of in groups.items() if of.max() >= protocol.FOLDS - 1}
+
+    @property
+    def experiment_names(self) -> list[str]:
+        """All experiments of the protocol asked for."""
+        return [*EXPERIMENTS, *self.held_out]
 
     @property
     def identity_hash(self) -> str:
@@ -182,12 +221,12 @@ class Run:
         results: dict[str, ScoreMap] = {}
         if not self.options.force and self.manifest is not None:
             for name in names:
-                kept = load_result(self.folder, name, self.identity_hash)
+                kept = load_result(self.results, name, self.identity_hash)
                 if kept is not None:
                     results[name] = kept
         missing = [name for name in names if name not in results]
         together = [name for name in missing if name in protocol.ON_ALL_SITES]
-        every = list(protocol.ON_ALL_SITES)
+        every = [name for name in self.experiment_names if name in protocol.ON_ALL_SITES]
         if together and set(every) <= set(names) and self._checkpoint(every).path.exists():
             # A pass over all of them was interrupted while their results were being written.
             together = every
@@ -203,19 +242,19 @@ class Run:
                     group, setting, columns, self.identity_hash, report, checkpoint
                 )
             for name, scores in found.items():
-                save_result(self.folder, name, scores)
+                save_result(self.results, name, scores)
             checkpoint.remove()
             results |= found
-        if set(names) == set(EXPERIMENTS):
+        if set(names) == set(self.experiment_names):
             # Of other groups, which were interrupted and not taken up again.
-            for name in EXPERIMENTS:
-                for path in (self.folder / "results").glob(f"{name}*.partial"):
+            for name in EVERY:
+                for path in self.results.glob(f"{name}*.partial"):
                     path.unlink()
         return {name: results[name] for name in names}
 
     def _checkpoint(self, group: Sequence[str]) -> Checkpoint:
         """What is done of some experiments' pass over the states."""
-        return Checkpoint(result_path(self.folder, "+".join(group)).with_suffix(".partial"))
+        return Checkpoint(result_path(self.results, "+".join(group)).with_suffix(".partial"))
 
     def _batches_of(self, found: dict[str, Any] | None) -> list[int] | None:
         """Batches of an interrupted run, if they are what is asked for now."""
@@ -237,6 +276,10 @@ class Run:
             self.options.manifold,
             self.device,
             self.memory_budget,
+            self.options.protocol,
+            _numbered(np.array(self.prompts.texts)),
+            self.held_out,
+            self.hold_out,
         )
 
     def dry_run(self) -> None:
@@ -382,12 +425,17 @@ class Run:
 
     def _discard(self) -> None:
         """Remove what an earlier run left; files that are not ours stay."""
-        for part in ("results", "figures", "states"):
+        for part in ("results", "results/clean", "figures", "figures/clean", "states"):
             folder = self.folder / part
             if folder.is_dir():
                 for file in folder.iterdir():
                     if file.suffix in _OURS:
                         file.unlink()
+
+
+def _numbered(values: np.ndarray) -> np.ndarray:
+    """Numbers ``(n,)`` that equal values, or rows of values, share."""
+    return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def columns_of(manifest: dict[str, Any]) -> Columns:
@@ -411,6 +459,27 @@ def run_folder(model: str, options: Options) -> Path:
     if options.out is None:
         return Path("runs") / name
     return options.out / name if len(options.models) > 1 else options.out
+
+
+def _check_clean(options: Options, prompts: Prompts) -> None:
+    """Refuse what the clean protocol cannot hold out."""
+    slots = prompts.slots
+    if options.hold_out is not None and options.hold_out not in slots:
+        raise UsageError(
+            f"--hold-out {options.hold_out}: the sentences have no such slot, but "
+            f"{', '.join(slots) or 'none'}"
+        )
+    different = len(set(prompts.texts))
+    if different < protocol.MIN_SENTENCES:
+        raise UsageError(
+            f"{different} different sentences are too few for --protocol clean, which never splits "
+            f"equal ones: at least {protocol.MIN_SENTENCES} are needed"
+        )
+    if options.manifold == "circular" and np.ptp(prompts.labels) > 1:
+        raise UsageError(
+            "--protocol clean takes circular labels as fractions of a turn, and these span "
+            f"{np.ptp(prompts.labels):g}: divide them by their period"
+        )
 
 
 def _prompts(options: Options) -> Prompts:
@@ -442,7 +511,7 @@ def _overflow_advice(dtype: str) -> str:
 
 def _title(names: Sequence[str]) -> str:
     if len(names) == 1:
-        number, question = EXPERIMENTS[names[0]]
+        number, question = EVERY[names[0]]
         return f"Exp {number} {names[0]}: {question}"
-    listed = ", ".join(f"{EXPERIMENTS[name][0]} {name}" for name in names)
+    listed = ", ".join(f"{EVERY[name][0]} {name}" for name in names)
     return f"Exp {listed}: in one pass over the states"

@@ -15,12 +15,14 @@ from experiments.draw import draw_comparison, draw_run
 from experiments.lock import only_one
 from experiments.manifest import check_identity, read_manifest
 from experiments.options import Options
-from experiments.results import EXPERIMENTS, load_result
+from experiments.results import EVERY, EXPERIMENTS, load_result
 from experiments.run import Run, columns_of, free_memory, run_folder
+from experiments.significance import draw_test, load_significance, sentences, significance_run
 from experiments.tables import write_text
+from experiments.transfer import report_transfer, transfer_run
 from extract import ExtractError, UsageError
 from extract.states import write_json
-from gpu_smds import ScoreMap
+from gpu_smds import ScoreMap, SignificanceMap
 
 
 def execute(command: str, options: Options, screen: Screen) -> None:
@@ -76,10 +78,22 @@ def _one(command: str, run: Run) -> dict[str, ScoreMap]:
     if command == "discover":
         report_discovery(run, discover_run(run, states, columns))
         return {}
-    names = list(EXPERIMENTS) if command == "all" else [command]
+    if command == "transfer":
+        report_transfer(run, run.setting(states, columns), transfer_run(run, states, columns))
+        return {}
+    if command == "significance":
+        _report_test(run, significance_run(run, states, columns))
+        return {}
+    names = run.experiment_names if command == "all" else [command]
     results = run.experiments(names, states, columns)
-    files = draw_run(run, results, run.setting(states, columns) if command == "all" else None)
-    _report(run, results, files)
+    setting, tested = None, None
+    if command == "all":
+        setting = run.setting(states, columns)
+        if run.options.permutations != 0:
+            tested = significance_run(run, states, columns, light=True)
+    elif command == "independent":
+        tested = load_significance(run)
+    _report(run, results, draw_run(run, results, setting, tested), tested)
     return results
 
 
@@ -89,7 +103,7 @@ def figures_again(run: Run) -> dict[str, ScoreMap]:
     if manifest is None:
         raise UsageError(f"{run.folder} holds no run: start with gpu-smds all")
     check_identity(run.folder, manifest["identity"], run.identity)
-    found = {name: load_result(run.folder, name, run.identity_hash) for name in EXPERIMENTS}
+    found = {name: load_result(run.results, name, run.identity_hash) for name in EVERY}
     results = {name: scores for name, scores in found.items() if scores is not None}
     if not results:
         raise UsageError(f"{run.folder} holds no results yet: start with gpu-smds all")
@@ -98,20 +112,39 @@ def figures_again(run: Run) -> dict[str, ScoreMap]:
         run.manifest = manifest
         states, _ = run.states()
         setting = run.setting(states, columns_of(manifest))
-    _report(run, results, draw_run(run, results, setting))
+    tested = load_significance(run)
+    _report(run, results, draw_run(run, results, setting, tested), tested)
     return results
 
 
-def _report(run: Run, results: dict[str, ScoreMap], files: list[Path]) -> None:
+def _report_test(run: Run, tested: SignificanceMap) -> None:
+    """Draw the permutation test, on the map of Exp 1 too where there is one, and say its result."""
+    independent = load_result(run.results, "independent", run.identity_hash)
+    if independent is None:
+        files = [draw_test(run, tested)]
+    else:
+        files = draw_run(run, {"independent": independent}, None, tested)
+    for sentence in sentences(tested):
+        run.screen.note(sentence)
+    run.screen.note(f"results  {run.results / 'significance.csv'}")
+    for file in files:
+        run.screen.note(f"figure   {file}")
+
+
+def _report(
+    run: Run, results: dict[str, ScoreMap], files: list[Path], tested: SignificanceMap | None = None
+) -> None:
     """Print and keep the table, the verdicts and where the files are."""
-    facts: dict[str, Any] = {"model": run.source.name, **summary.as_json(results)}
-    if len(results) == len(EXPERIMENTS):
-        write_json(run.folder / "results" / "summary.json", facts)
-        write_text(run.folder / "results" / "summary.txt", summary_text(results))
+    facts: dict[str, Any] = {"model": run.source.name, **summary.as_json(results, tested)}
+    if results.keys() >= EXPERIMENTS.keys():
+        write_json(run.results / "summary.json", facts)
+        write_text(run.results / "summary.txt", summary_text(results, tested))
     console = run.screen.console
     words = next(iter(results.values())).metadata["words"]
     landmarks = next(iter(results.values())).metadata["landmarks"]
-    table = Table(title=f"{run.source.name}: {len(run.prompts)} sentences, study protocol")
+    table = Table(
+        title=f"{run.source.name}: {len(run.prompts)} sentences, {run.options.protocol} protocol"
+    )
     table.add_column("experiment", no_wrap=True)
     for role in ("source", "distractor", "destination"):
         if role in landmarks:
@@ -120,7 +153,7 @@ def _report(run: Run, results: dict[str, ScoreMap], files: list[Path]) -> None:
     table.add_column("time", justify="right")
     table.add_column("undefined\nsites", justify="right")
     for row in summary.rows(results):
-        cells = [f"{EXPERIMENTS[row.experiment][0]} {row.experiment}"]
+        cells = [f"{EVERY[row.experiment][0]} {row.experiment}"]
         for role in ("source", "distractor", "destination"):
             if role in landmarks:
                 value = row.scores[role]
@@ -137,14 +170,18 @@ def _report(run: Run, results: dict[str, ScoreMap], files: list[Path]) -> None:
         )
     for verdict in summary.verdicts(results):
         console.print(_verdict_text(verdict), markup=False, soft_wrap=True)
-    run.screen.note(f"results  {run.folder / 'results'}")
+    for sentence in sentences(tested) if tested is not None else []:
+        run.screen.note(sentence)
+    run.screen.note(f"results  {run.results}")
     for file in files:
         run.screen.note(f"figure   {file}")
 
 
-def summary_text(results: dict[str, ScoreMap]) -> str:
-    """The verdicts as plain text."""
-    return "".join(f"{_verdict_text(verdict)}\n" for verdict in summary.verdicts(results))
+def summary_text(results: dict[str, ScoreMap], tested: SignificanceMap | None = None) -> str:
+    """The verdicts and the result of the permutation test as plain text."""
+    lines = [_verdict_text(verdict) for verdict in summary.verdicts(results)]
+    lines += sentences(tested) if tested is not None else []
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _verdict_text(verdict: summary.Verdict) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.results import EXPERIMENTS, best_layer
-from gpu_smds import ScoreMap
+from experiments.results import EVERY, best_layer
+from experiments.significance import sentences
+from gpu_smds import ScoreMap, SignificanceMap
+from gpu_smds.status import explain
 
 # Where a verdict tips. The study states them in words; these are its figures.
 SMEARED = 0.8  # H1: an unrelated word scores above this
@@ -45,7 +47,7 @@ class Verdict:
 def rows(results: dict[str, ScoreMap]) -> list[Row]:
     """The table, one row per experiment that was run."""
     table = []
-    for experiment in EXPERIMENTS:
+    for experiment in EVERY:
         if experiment not in results:
             continue
         scores = results[experiment]
@@ -60,7 +62,7 @@ def rows(results: dict[str, ScoreMap]) -> list[Row]:
         at = {role: _plain(values[position]) for role, position in landmarks.items()}
         undefined = {
             name: count
-            for name, (count, _) in scores.explain().items()
+            for name, (count, _) in explain(scores.worst_status).items()
             if name not in ("ok", "undetermined")
         }
         table.append(Row(experiment, at, layer, float(facts["seconds"]), undefined))
@@ -79,11 +81,13 @@ def verdicts(results: dict[str, ScoreMap]) -> list[Verdict]:
     return [verdict for verdict in found if verdict is not None]
 
 
-def as_json(results: dict[str, ScoreMap]) -> dict[str, Any]:
-    """Table and verdicts as plain values."""
+def as_json(results: dict[str, ScoreMap], tested: SignificanceMap | None = None) -> dict[str, Any]:
+    """Table, verdicts and what the permutation test says as plain values."""
     return {
+        "protocol": next(iter(results.values())).metadata["protocol"],
         "table": [asdict(row) for row in rows(results)],
         "verdicts": [asdict(verdict) for verdict in verdicts(results)],
+        "significance": sentences(tested) if tested is not None else [],
     }
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpu_smds import Discovery, ScoreMap, Status
+from experiments.pairs import Subspaces
+from gpu_smds import Discovery, ScoreMap, SignificanceMap, Status
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,6 +59,35 @@ def write_similarity(
         (layer, a, words[a], tokens[a], b, words[b], tokens[b], value[a, b], status[a, b])
         for a in range(len(words))
         for b in range(len(words))
+    )
+    _write(path, header, rows)
+
+
+def write_significance(
+    path: Path,
+    found: SignificanceMap,
+    layers: Sequence[int],
+    words: Sequence[str],
+    tokens: Sequence[str],
+) -> None:
+    """One row per tested site."""
+    values = (
+        found.score,
+        found.null_mean,
+        found.null_sd,
+        found.z,
+        found.p,
+        found.p_family,
+        found.q,
+    )
+    rows = (
+        (layer, p, words[p], tokens[p], *(v[i, p] for v in values), found.status[i, p])
+        for i, layer in enumerate(layers)
+        for p in range(len(words))
+    )
+    header = (
+        *("layer", "position", "word", "token", "score", "null_mean", "null_sd", "z"),
+        *("p", "p_family", "q", "status"),
     )
     _write(path, header, rows)
 
@@ -138,6 +168,22 @@ def write_layer_pairs(path: Path, found: Mapping[str, ScoreMap], layers: Sequenc
         for b in range(len(layers))
     )
     _write(path, ("word", "source_layer", "target_layer", "score", "std", "status"), rows)
+
+
+def write_subspaces(path: Path, found: Subspaces, words: Sequence[str]) -> None:
+    """One row per pair of positions: cosine of the flattened maps, principal angles in degrees."""
+    degrees, k = np.degrees(found.angles), found.angles.shape[2]
+    rows = (
+        (found.layer, a, words[a], b, words[b], found.cosines[a, b], *degrees[a, b], status)
+        for a in range(len(words))
+        for b, status in enumerate(found.status[a])
+    )
+    header = (
+        *("layer", "position_a", "word_a", "position_b", "word_b", "cosine"),
+        *(f"angle_{i + 1}" for i in range(k)),
+        "status",
+    )
+    _write(path, header, rows)
 
 
 def _std(scores: ScoreMap) -> np.ndarray:

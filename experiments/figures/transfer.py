@@ -40,13 +40,15 @@ BOX, HALO = 1.1, 1.0
 
 def draw_transfer(
     path: Path | str,
-    panels: Sequence[tuple[int, np.ndarray]],
+    panels: Sequence[tuple[int | str, np.ndarray]],
     words: Sequence[str],
     tokens: Sequence[str],
     landmarks: Mapping[str, int],
     *,
     title: str,
     caption: str = "",
+    axes_labels: tuple[str, str] = ("map fitted at", "applied at"),
+    colorbar_label: str = "score",
 ) -> None:
     """Draw position × position scores of maps fitted at the row's position, used at the column's.
 
@@ -57,11 +59,14 @@ def draw_transfer(
     path
         PNG file to write.
     panels
-        One to three: layer number, and its scores ``(T, T)`` from 0 to 1, NaN where undefined.
+        One to three: layer number or name, and its scores ``(T, T)`` from 0 to 1, NaN where
+        undefined.
     words, tokens
         Per position, as :func:`experiments.figures.labels.positions` takes them.
     landmarks
         Role (source, destination, distractor) → position; roles may be absent.
+    axes_labels
+        What rows and columns are.
 
     Raises
     ------
@@ -70,16 +75,18 @@ def draw_transfer(
     """
     names = positions(words, tokens, landmarks)
     matrices = _checked(panels, len(names.texts), MOST_OF_POSITIONS)
-    titles = [f"layer {layer}" for layer, _ in panels]
+    titles = [name if isinstance(name, str) else f"layer {name}" for name, _ in panels]
     side = _side(len(matrices), WORDS_TAKE)
-    figure, axes = _row(matrices, titles, title, caption, side=side, labels=WORDS_TAKE)
-    axes[0].set_ylabel("map fitted at")
+    figure, axes = _row(
+        matrices, titles, title, caption, colorbar_label, side=side, labels=WORDS_TAKE
+    )
+    axes[0].set_ylabel(axes_labels[0])
     handles: list[Artist] = []
     for ax in axes:
         ax.invert_yaxis()
-        ax.set_xlabel("applied at")
+        ax.set_xlabel(axes_labels[1])
         ax.set_yticks([])
-        handles = _box(ax, names, words, 72 * side / len(names.texts))
+        handles = _box(ax, names, words, 72 * side / len(names.texts), axes_labels)
     legend_above(figure, handles + _undefined(matrices))
     fit_labels(figure, [(axes[0].yaxis, names), *((ax.xaxis, names) for ax in axes)])
     _trim(figure, axes)
@@ -113,7 +120,7 @@ def draw_layer_transfer(
     matrices = _checked(panels, len(layers), MOST_OF_LAYERS)
     titles = [short(word) for word, _ in panels]
     side = _side(len(matrices), NUMBERS_TAKE)
-    figure, axes = _row(matrices, titles, title, caption, side=side, labels=NUMBERS_TAKE)
+    figure, axes = _row(matrices, titles, title, caption, "score", side=side, labels=NUMBERS_TAKE)
     axes[0].set_ylabel("map fitted at layer")
     for ax in axes:
         layer_ticks(ax.xaxis, layers, most=8)
@@ -153,6 +160,7 @@ def _row(
     titles: Sequence[str],
     title: str,
     caption: str,
+    colorbar_label: str,
     *,
     side: float,
     labels: float,
@@ -175,7 +183,7 @@ def _row(
         cax=axes[-1].inset_axes((1.0 + 0.1 / side, 0.0, 0.15 / side, 1.0)),
         extend="min" if below else "neither",
     )
-    dress_colorbar(bar, "score")
+    dress_colorbar(bar, colorbar_label)
     return figure, axes
 
 
@@ -193,7 +201,9 @@ def _undefined(matrices: Sequence[np.ndarray]) -> list[Artist]:
     return [undefined_handle()] if any(np.isnan(m).any() for m in matrices) else []
 
 
-def _box(ax: Axes, names: Positions, words: Sequence[str], cell: float) -> list[Artist]:
+def _box(
+    ax: Axes, names: Positions, words: Sequence[str], cell: float, axes_labels: tuple[str, str]
+) -> list[Artist]:
     """Box the source's row and the destination's column; returns the legend's entries for them.
 
     Boxes, since lines through small cells would hide the very values that they point at; these lie
@@ -203,8 +213,8 @@ def _box(ax: Axes, names: Positions, words: Sequence[str], cell: float) -> list[
     out = 0.5 * (BOX + HALO) / cell
     handles: list[Artist] = []
     for role, color, halo, dashes, said in (
-        ("source", SOURCE, "white", None, "fitted at"),
-        ("destination", "white", "#111111", (4.0, 1.6), "applied at"),
+        ("source", SOURCE, "white", None, axes_labels[0]),
+        ("destination", "white", "#111111", (4.0, 1.6), axes_labels[1]),
     ):
         if role not in names.landmarks:
             continue

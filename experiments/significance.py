@@ -1,0 +1,257 @@
+"""``gpu-smds significance``: is the score of Exp 1 more than chance, at every layer and word?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from experiments import protocol, tables
+from experiments.figures import draw_significance
+from experiments.manifest import write_manifest
+from experiments.plan import duration
+from experiments.protocol import Part, Setting, named
+from experiments.results import Columns, result_path
+from experiments.run import Run
+from extract import ExtractError, HiddenStates
+from gpu_smds import Checkpoint, ScoreMap, SignificanceMap, significance_map
+
+#: Permutations of the command, and of the light version that ``all`` runs.
+THOROUGH, LIGHT = 1000, 200
+#: Seconds that the light version may take on all sites; else it takes the layers of the curves.
+_PATIENCE = 120.0
+#: Family-wise error.
+LEVEL = 0.05
+_NAME = "significance"
+
+
+def significance_run(
+    run: Run, states: HiddenStates, columns: Columns, light: bool = False
+) -> SignificanceMap:
+    """Test Exp 1 at every site, or, light, at those that take two minutes; kept in the folder.
+
+    A result of the folder with at least as many permutations, on as many layers, is used again.
+    """
+    setting = run.setting(states, columns)
+    count = run.options.permutations or (LIGHT if light else THOROUGH)
+    kept = None if run.options.force else load_significance(run)
+    path = result_path(run.results, _NAME)
+    enough = kept is not None and kept.metadata["n_permutations"] >= count
+    if kept is not None and enough and (light or kept.metadata["layers"] == list(states.layers)):
+        if not light:
+            run.screen.note(f"{run.source.name}: {path} is used again")
+        return kept
+    layers = _layers(run, setting, count) if light else tuple(setting.layers)
+    started = perf_counter()
+    checkpoint = Checkpoint(path.with_suffix(".partial"))
+    title = f"significance: {count} permutations of the labels, {_said(layers, setting)}"
+    with run.screen.progress(title, "sites") as report:
+        found = _test(setting, layers, None, count, report, checkpoint)
+    facts = {
+        **found.metadata,
+        "experiment": _NAME,
+        "identity": run.identity_hash,
+        "seconds": perf_counter() - started,
+        "layers": list(layers),
+        "of_layers": list(setting.layers),
+        "words": list(columns.words),
+        "tokens": list(columns.tokens),
+        "landmarks": columns.landmarks,
+        "protocol": setting.protocol,
+    }
+    found = replace(found, metadata=facts)
+    tables.write_significance(
+        path.with_suffix(".csv"), found, layers, columns.words, columns.tokens
+    )
+    found.save(path)
+    checkpoint.remove()
+    return found
+
+
+def load_significance(run: Run) -> SignificanceMap | None:
+    """Read the test from a run's folder; None where there is none of this run.
+
+    Raises
+    ------
+    ExtractError
+        The file is damaged.
+    """
+    path = result_path(run.results, _NAME)
+    if not path.exists():
+        return None
+    try:
+        found = SignificanceMap.load(path)
+    except ValueError as error:
+        raise ExtractError(f"{error}: delete it, or use --force") from error
+    return found if found.metadata.get("identity") == run.identity_hash else None
+
+
+def on_all_layers(found: SignificanceMap, values: np.ndarray) -> np.ndarray:
+    """Values ``(tested layers, T)`` as ``(L, T)``, NaN at layers that were not tested."""
+    tested, every = found.metadata["layers"], found.metadata["of_layers"]
+    spread = np.full((len(every), values.shape[1]), np.nan)
+    spread[[every.index(layer) for layer in tested]] = values
+    return spread
+
+
+def significant_sites(found: SignificanceMap) -> np.ndarray:
+    """``(L, T)``: 1 where significant, 0 where not, NaN where not tested or undefined."""
+    flags = np.where(np.isnan(found.p_family), np.nan, found.p_family <= LEVEL)
+    return on_all_layers(found, flags)
+
+
+def chance_band(found: SignificanceMap) -> tuple[np.ndarray, np.ndarray]:
+    """Ends ``(L, T)`` of the interval of 95 % of the scores of permuted labels."""
+    low, high = found.band()
+    return on_all_layers(found, low), on_all_layers(found, high)
+
+
+def said(found: SignificanceMap) -> str:
+    """What was tested and how, as a sentence for captions."""
+    facts = found.metadata
+    some = len(facts["layers"]) < len(facts["of_layers"])
+    at = f"layers {', '.join(map(str, facts['layers']))} only" if some else "all layers"
+    return (
+        f"Outline: family-wise p at most {LEVEL:g} over all tested sites ({at}), by "
+        f"{facts['n_permutations']} permutations of the labels within the folds"
+        + (" between different sentences" if facts["exchange"] == "whole_groups" else "")
+        + "."
+    )
+
+
+def draw_test(run: Run, found: SignificanceMap, independent: ScoreMap | None = None) -> Any:
+    """Draw z of all sites; returns the file."""
+    facts = found.metadata
+    path = run.figures / f"{_NAME}.png"
+    z = on_all_layers(found, found.z)
+    ok = np.isfinite(on_all_layers(found, found.score))
+    if independent is not None:
+        ok = np.isfinite(independent.mean)  # untested sites are not undefined ones
+    else:
+        untested = [i for i, n in enumerate(facts["of_layers"]) if n not in facts["layers"]]
+        ok[untested] = True
+    draw_significance(
+        path,
+        z,
+        on_all_layers(found, found.p_family),
+        ok,
+        facts["of_layers"],
+        facts["words"],
+        facts["tokens"],
+        facts["landmarks"],
+        title=f"{run.source.name}: is the score of Exp 1 more than chance?",
+        caption="z: score less its mean under permuted labels, in standard deviations. "
+        + said(found)
+        + named(facts["protocol"]),
+    )
+    return path
+
+
+def sentences(found: SignificanceMap) -> list[str]:
+    """What the test says, for the screen and the summary."""
+    facts = found.metadata
+    words, landmarks, layers = facts["words"], facts["landmarks"], facts["layers"]
+    flags, defined = found.significant(LEVEL), np.isfinite(found.p_family)
+    source = landmarks["source"]
+    text = (
+        f"significant at a family-wise {LEVEL:.0%}: {int(flags.sum())} of {int(defined.sum())} "
+        f"sites ({facts['n_permutations']} permutations, {_listed(layers, facts['of_layers'])})"
+    )
+    before = slice(0, source)
+    if defined[:, before].any():
+        text += (
+            f"; before {words[source]} {int(flags[:, before].sum())} of "
+            f"{int(defined[:, before].sum())}"
+        )
+    parts = [
+        f"{words[landmarks[role]]} {_where(flags[:, landmarks[role]], layers)}"
+        for role in ("source", "distractor", "destination")
+        if role in landmarks
+    ]
+    return [text, ", ".join(parts)]
+
+
+def _where(flags: np.ndarray, layers: Sequence[int]) -> str:
+    """At which of the tested layers a word is significant."""
+    at = np.flatnonzero(flags)
+    if not len(at):
+        return "nowhere"
+    if len(at) > 3 and flags[at[0] :].all():
+        return f"from layer {layers[at[0]]} on"
+    return f"in {len(at)} of {len(layers)} layers, first in {layers[at[0]]}"
+
+
+def _test(
+    setting: Setting,
+    layers: Sequence[int],
+    positions: slice | None,
+    count: int,
+    progress: Any = False,
+    checkpoint: Checkpoint | None = None,
+) -> SignificanceMap:
+    """Permutation test of Exp 1 at some layers; equal sentences move together when clean."""
+    return significance_map(
+        Part(setting.states, [setting.layers.index(layer) for layer in layers], positions),
+        setting.labels,
+        count,
+        manifold=setting.ideal,
+        cv=protocol.cross_validation(setting),
+        groups=setting.sentences if setting.clean else None,
+        exchange="whole_groups" if setting.clean else "rows",
+        device=setting.device,
+        memory_budget=setting.memory_budget,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def _layers(run: Run, setting: Setting, count: int) -> tuple[int, ...]:
+    """Layers of the light version; decided once, so that a resumed run does the same."""
+    assert run.manifest is not None
+    decided = run.manifest.get(_NAME)
+    if decided is None:
+        seconds = _estimate(setting, count)
+        light = seconds > _PATIENCE
+        chosen = protocol.curve_layers(setting) if light else tuple(setting.layers)
+        decided = {"layers": list(chosen), "estimated_seconds": round(seconds, 1)}
+        run.manifest[_NAME] = decided
+        write_manifest(run.folder, run.manifest)
+        if light:
+            run.screen.note(
+                f"significance of all layers would take about {duration(seconds)}: tested at "
+                f"layers {', '.join(map(str, chosen))} (gpu-smds significance tests all)"
+            )
+    return tuple(decided["layers"])
+
+
+def _estimate(setting: Setting, count: int) -> float:
+    """Seconds that all sites would take, from a few of them."""
+    middle = (setting.layers[len(setting.layers) // 2],)
+    n_positions = setting.states.shape[2]
+    few, more = min(2, n_positions), min(6, n_positions)
+
+    def seconds(positions: int) -> float:
+        started = perf_counter()
+        _test(setting, middle, slice(n_positions - positions, n_positions), count)
+        return perf_counter() - started
+
+    seconds(1)  # sets up libraries
+    shared = seconds(few)
+    if more == few:
+        return shared * len(setting.layers)
+    per_site = max(0.0, seconds(more) - shared) / (more - few)
+    every = len(setting.layers) * n_positions
+    return float(shared + per_site * every)
+
+
+def _said(layers: Sequence[int], setting: Setting) -> str:
+    return _listed(layers, setting.layers)
+
+
+def _listed(layers: Sequence[int], every: Sequence[int]) -> str:
+    if len(layers) == len(every):
+        return "all layers"
+    return f"layers {', '.join(map(str, layers))}"
