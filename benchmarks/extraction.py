@@ -209,7 +209,7 @@ def _experiments(
     source = plan.positions.landmarks["source"]
     setting = Setting(states, labels, plan.layers, len(plan.layers), source, device=device)
     started = perf_counter()
-    protocol.on_all_sites(list(protocol.ON_ALL_SITES), setting)
+    protocol.on_all_sites(setting.experiments, setting)
     protocol.similarity(setting)
     _wait(device)
     return {"experiments_s": perf_counter() - started}

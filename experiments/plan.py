@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments import protocol
 from experiments.options import Options
 from experiments.protocol import Setting
 from extract import ExtractError, Positions, Prompts, Tokens, align, tokenize
@@ -273,24 +272,33 @@ class Plan:
         return found
 
 
-def experiment_seconds(plan: Plan, labels: np.ndarray, manifold: str) -> float:
-    """Estimate of the time of the experiments on all sites, from a few of random states."""
-    rng = np.random.default_rng(0)
-    few = min(torch.get_num_threads(), 4)
+def sample_states(plan: Plan, n: int) -> torch.Tensor:
+    """Random states ``(n, 1, positions, d)`` of a few positions, on which times are taken."""
+    few = 4 * min(torch.get_num_threads(), 4)
+    shape = (n, 1, few, hidden_size(plan.config))
+    generator = np.random.default_rng(0)
+    return torch.from_numpy(generator.standard_normal(shape, np.float32)).to(plan.dtype)
+
+
+def seconds_of(work: Callable[[slice], object], setting: Setting, sites: int) -> float:
+    """Estimate of the time that work on so many sites takes, from a few of a setting's positions.
+
+    ``work`` is called with the positions to work on.
+    """
+    n_positions = setting.states.shape[2]
 
     def seconds(positions: int) -> float:
-        shape = (len(labels), 1, positions, hidden_size(plan.config))
-        states = torch.from_numpy(rng.standard_normal(shape, np.float32)).to(plan.dtype)
-        setting = Setting(states, labels, (0,), 1, 0, manifold, plan.device)
         started = perf_counter()
-        protocol.on_all_sites(list(protocol.ON_ALL_SITES), setting)
+        work(slice(n_positions - positions, n_positions))  # the last ones, which have seen the rest
         return perf_counter() - started
 
+    few = min(max(1, n_positions // 4), 4)
+    more = min(4 * few, n_positions)
     seconds(few)  # sets up libraries
     # What all sites share, such as the labels' part, counts once.
-    shared, more = seconds(few), seconds(4 * few)
-    per_site = max(0.0, more - shared) / (3 * few)
-    return shared + per_site * len(plan.layers) * len(plan.positions)
+    shared = seconds(few)
+    per_site = max(0.0, seconds(more) - shared) / (more - few) if more > few else shared / few
+    return float(shared + per_site * sites)
 
 
 def duration(seconds: float) -> str:

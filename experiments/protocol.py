@@ -34,6 +34,9 @@ FOLD_SEED = 42
 #: Every training part of Exp 1 and 4 and every test part must hold at least two sentences.
 MIN_SENTENCES = 2 * FOLDS
 
+_OF_THE_STUDY = ("independent", "reuse", "rigid")
+#: Layers of which the study draws curves.
+CURVES = 3
 _DIMS = ("fold", "layer", "position")
 
 Progress = Callable[[int, int], None] | bool
@@ -87,6 +90,11 @@ class Setting:
         return self.protocol == "clean"
 
     @property
+    def experiments(self) -> list[str]:
+        """Experiments on all sites that the protocol has."""
+        return [name for name in ON_ALL_SITES if name in self.held_out or name in _OF_THE_STUDY]
+
+    @property
     def ideal(self) -> Any:
         """The manifold as :func:`gpu_smds.score_map` takes it."""
         unstretched = self.clean and self.manifold == "circular"
@@ -119,7 +127,7 @@ def grouped(groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def curve_layers(setting: Setting) -> tuple[int, ...]:
     """Layers of the study's curves: int(0.25·S), int(0.5·S), int(0.75·S) of S states."""
-    wanted = [int(share * setting.n_states) for share in (0.25, 0.5, 0.75)]
+    wanted = [int((i + 1) / (CURVES + 1) * setting.n_states) for i in range(CURVES)]
     return tuple(dict.fromkeys(_nearest(setting.layers, layer) for layer in wanted))
 
 

@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from experiments.console import Screen
 from experiments.manifest import NAME as MANIFEST
 from experiments.manifest import check_identity, read_manifest, versions, write_manifest
 from experiments.options import Options
-from experiments.plan import Plan, duration, experiment_seconds
-from experiments.protocol import Setting
+from experiments.plan import Plan, duration, sample_states, seconds_of
+from experiments.protocol import Part, Setting
 from experiments.results import (
     EVERY,
     EXPERIMENTS,
@@ -28,6 +28,7 @@ from experiments.results import (
     result_path,
     save_result,
 )
+from experiments.significance import LIGHT, PATIENCE, seconds_of_test
 from extract import HiddenStates, Prompts, UsageError, read_prompts, study_prompts
 from extract.capture import extract_states
 from extract.models import QUANTIZATIONS, load_model, resolve_device, tokenizer_facts
@@ -267,12 +268,16 @@ class Run:
     def setting(self, states: HiddenStates, columns: Columns) -> Setting:
         """What the experiments work on."""
         assert self.manifest is not None
+        n_states = int(self.manifest["n_states"])
+        return self._setting(states, states.layers, n_states, columns.landmarks["source"])
+
+    def _setting(self, states: Any, layers: tuple[int, ...], n_states: int, source: int) -> Setting:
         return Setting(
             states,
             self.prompts.labels,
-            states.layers,
-            int(self.manifest["n_states"]),
-            columns.landmarks["source"],
+            layers,
+            n_states,
+            source,
             self.options.manifold,
             self.device,
             self.memory_budget,
@@ -293,10 +298,23 @@ class Run:
         self._plan.check()
         reading = self._plan.reading_seconds(self._load())
         free_memory()
-        computing = experiment_seconds(self._plan, self.prompts.labels, self.options.manifold)
+        plan = self._plan
+        setting = self._setting(sample_states(plan, len(self.prompts)), (0,), 1, 0)
+        sites = len(plan.layers) * len(plan.positions)
+        computing = seconds_of(
+            lambda positions: protocol.on_all_sites(
+                setting.experiments, replace(setting, states=Part(setting.states, None, positions))
+            ),
+            setting,
+            sites,
+        )
+        testing = seconds_of_test(setting, LIGHT, sites)
+        if testing > PATIENCE:  # the layers of the curves only
+            testing *= min(1.0, protocol.CURVES / len(plan.layers))
         screen.console.print(
-            f"time       about {duration(reading)} for the sentences and {duration(computing)} "
-            "for the experiments, as a short trial suggests",
+            f"time       about {duration(reading)} for the sentences, {duration(computing)} for "
+            f"the experiments and {duration(testing)} for the permutation test, as a short trial "
+            "suggests",
             markup=False,
             soft_wrap=True,
         )

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments import protocol, tables
 from experiments.figures import draw_significance
 from experiments.manifest import write_manifest
-from experiments.plan import duration
+from experiments.plan import duration, seconds_of
 from experiments.protocol import Part, Setting, named
 from experiments.results import Columns, result_path
-from experiments.run import Run
 from extract import ExtractError, HiddenStates
 from gpu_smds import Checkpoint, ScoreMap, SignificanceMap, significance_map
+
+if TYPE_CHECKING:
+    from experiments.run import Run
 
 #: Permutations of the command, and of the light version that ``all`` runs.
 THOROUGH, LIGHT = 1000, 200
 #: Seconds that the light version may take on all sites; else it takes the layers of the curves.
-_PATIENCE = 120.0
+PATIENCE = 120.0
 #: Family-wise error.
 LEVEL = 0.05
 _NAME = "significance"
@@ -213,8 +215,8 @@ def _layers(run: Run, setting: Setting, count: int) -> tuple[int, ...]:
     assert run.manifest is not None
     decided = run.manifest.get(_NAME)
     if decided is None:
-        seconds = _estimate(setting, count)
-        light = seconds > _PATIENCE
+        seconds = seconds_of_test(setting, count, len(setting.layers) * setting.states.shape[2])
+        light = seconds > PATIENCE
         chosen = protocol.curve_layers(setting) if light else tuple(setting.layers)
         decided = {"layers": list(chosen), "estimated_seconds": round(seconds, 1)}
         run.manifest[_NAME] = decided
@@ -227,24 +229,10 @@ def _layers(run: Run, setting: Setting, count: int) -> tuple[int, ...]:
     return tuple(decided["layers"])
 
 
-def _estimate(setting: Setting, count: int) -> float:
-    """Seconds that all sites would take, from a few of them."""
+def seconds_of_test(setting: Setting, count: int, sites: int) -> float:
+    """Estimate of the time of a test of so many sites, from a few of them."""
     middle = (setting.layers[len(setting.layers) // 2],)
-    n_positions = setting.states.shape[2]
-    few, more = min(2, n_positions), min(6, n_positions)
-
-    def seconds(positions: int) -> float:
-        started = perf_counter()
-        _test(setting, middle, slice(n_positions - positions, n_positions), count)
-        return perf_counter() - started
-
-    seconds(1)  # sets up libraries
-    shared = seconds(few)
-    if more == few:
-        return shared * len(setting.layers)
-    per_site = max(0.0, seconds(more) - shared) / (more - few)
-    every = len(setting.layers) * n_positions
-    return float(shared + per_site * every)
+    return seconds_of(lambda positions: _test(setting, middle, positions, count), setting, sites)
 
 
 def _said(layers: Sequence[int], setting: Setting) -> str:

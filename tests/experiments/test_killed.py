@@ -14,7 +14,7 @@ import pytest
 from tiny_models import save_tiny
 
 from experiments.results import EXPERIMENTS
-from gpu_smds import ScoreMap
+from gpu_smds import ScoreMap, SignificanceMap
 
 KILLS = 20
 
@@ -95,6 +95,8 @@ def _content(folder: Path):
     for name in EXPERIMENTS:
         scores = ScoreMap.load(folder / "results" / f"{name}.safetensors")
         results[name] = (scores.scores, scores.status)
+    tested = SignificanceMap.load(folder / "results" / "significance.safetensors")
+    results["significance"] = (tested.null, tested.status)
     tables = {p.name: p.read_bytes() for p in sorted((folder / "results").glob("*.csv"))}
     states = {p.name: p.read_bytes() for p in sorted((folder / "states").iterdir())}
     return results, tables, states
@@ -108,7 +110,7 @@ def test_killed_at_random_moments(server, tmp_path):
         "--quiet",
     ]
     whole = tmp_path / "whole"
-    watched = [whole / "states" / "progress.jsonl", whole / "results" / "rigid.safetensors"]
+    watched = [whole / "states" / "progress.jsonl", whole / "results" / "significance.safetensors"]
     code, (begun, finished) = server.run([*command, "--out", whole], watched)
     assert code == 0
     results, tables, states = _content(whole)

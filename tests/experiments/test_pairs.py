@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import subspace_angles
 
 from experiments import tables
-from experiments.pairs import angles, layer_pairs, position_pairs
+from experiments.pairs import layer_pairs, position_pairs, subspaces
 from experiments.protocol import Setting, folds, on_all_sites, similarity
 from extract import HiddenStates
 from gpu_smds import Checkpoint, Status, fit_map, score_map
@@ -103,8 +103,8 @@ def test_what_is_shared_transfers(setting):
     """One subspace at the first layer, others everywhere else."""
     mean = position_pairs(setting, cv=folds()).mean
     assert mean[0].min() > mean[2][~np.eye(WORDS, dtype=bool)].max() + 0.1
-    between = angles(setting, 0)[..., 1]
-    assert between.max() < angles(setting, 3)[..., 1][~np.eye(WORDS, dtype=bool)].min()
+    between = subspaces(setting, 0).angles[..., 1]
+    assert between.max() < subspaces(setting, 3).angles[..., 1][~np.eye(WORDS, dtype=bool)].min()
 
 
 @pytest.mark.parametrize("cv", CV.values(), ids=CV)
@@ -122,7 +122,9 @@ def test_constant_sites_are_nan_with_a_reason(setting, cv):
     np.testing.assert_array_equal(np.isnan(layers.mean), expected > 0)
     undefined = np.zeros((WORDS, WORDS), dtype=bool)
     undefined[word] = undefined[:, word] = True
-    np.testing.assert_array_equal(np.isnan(angles(setting, LAYERS[layer])[..., 0]), undefined)
+    np.testing.assert_array_equal(
+        np.isnan(subspaces(setting, LAYERS[layer]).angles[..., 0]), undefined
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
@@ -137,13 +139,15 @@ def test_any_store(setting, dtype):
             tolerances.assert_same(layer_pairs(other, 1, cv).scores, layers.scores)
             assert layer_pairs(other, 3, cv).status.max() == Status.CONSTANT
     for states in _stores(X).values():
-        np.testing.assert_array_equal(angles(_with(setting, states)), angles(setting))
+        np.testing.assert_array_equal(
+            subspaces(_with(setting, states)).angles, subspaces(setting).angles
+        )
 
 
 def test_angles_are_those_of_the_maps_of_the_second_experiment(setting):
-    found = angles(setting)
+    found = subspaces(setting).angles
     assert found.shape == (WORDS, WORDS, 2)
-    np.testing.assert_array_equal(found, angles(setting, 3))  # int(0.6 · 5)
+    np.testing.assert_array_equal(found, subspaces(setting, 3).angles)  # int(0.6 · 5)
     x = setting.states[:, 2]
     W = fit_map(x, setting.labels, standardize="all").W.numpy()
     for a in range(WORDS):
@@ -160,7 +164,7 @@ def test_what_is_not_there(setting):
         with pytest.raises(ValueError, match=f"no position {position}: the last one is 3"):
             layer_pairs(setting, position)
     with pytest.raises(ValueError, match=r"layer 1 is not among the layers \[0, 2, 3\]"):
-        angles(setting, 1)
+        subspaces(setting, 1)
 
 
 def test_progress_is_one_bar_and_a_checkpoint_holds_the_scores(setting, tmp_path):

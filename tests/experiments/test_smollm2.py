@@ -19,7 +19,7 @@ from experiments.cli import app
 from extract import HiddenStates, align, study_prompts, tokenize
 from extract.models import load_model, load_tokenizer
 from extract.sources import resolve_model
-from gpu_smds import CircularShape, ScoreMap, fit_map, score_map
+from gpu_smds import CircularShape, ScoreMap, SignificanceMap, fit_map, score_map
 
 pytestmark = pytest.mark.smollm2
 
@@ -55,7 +55,8 @@ def labels(folder):
 
 
 def _scores(folder, experiment):
-    return ScoreMap.load(folder / "results" / f"{experiment}.safetensors")
+    results = folder if folder.name == "clean" else folder / "results"
+    return ScoreMap.load(results / f"{experiment}.safetensors")
 
 
 def _site(states, layer, position):
@@ -97,6 +98,48 @@ def test_the_studys_table(folder, layer):
 def test_hypotheses(folder):
     summary = json.loads((folder / "results" / "summary.json").read_text())
     assert [verdict["supported"] for verdict in summary["verdicts"]] == [True, True, True]
+
+
+def test_only_words_after_the_date_are_more_than_chance(folder):
+    found = SignificanceMap.load(folder / "results" / "significance.safetensors")
+    assert found.metadata["layers"] == list(LAYERS)
+    scores = _scores(folder, "independent").mean
+    np.testing.assert_allclose(found.score, scores, rtol=0, atol=tolerances.SCORE)
+    significant, tested = found.significant(), np.isfinite(found.p_family)
+    assert tested[:, :MONTH].sum() >= 35
+    assert not significant[:, :MONTH].any()
+    assert significant[:, MONTH].all()
+    assert significant[1:, MONTH:].all()  # from layer 8 on
+    names = [p for p, word in enumerate(found.metadata["words"]) if word == "Name"]
+    assert not significant[0, names].any()  # embeddings hold no other word
+    # Permuted labels score what the words before the date do.
+    low, high = found.band()
+    assert (high[tested] < 0.45).all()
+    assert (low[tested] > 0.05).all()
+
+
+def test_what_the_clean_protocol_changes(folder):
+    """Exp 3 and 4 hold; the smeared circle does not hold for names that the map has not seen."""
+    _run(
+        *("all", "--out", folder, "--layers", ",".join(map(str, LAYERS))),
+        *("--protocol", "clean", "--permutations", 0),
+    )
+    rows = slice(1, None)
+    for name in ("independent", "reuse", "rigid"):
+        study, clean = (
+            _scores(folder, name).mean[rows],
+            _scores(folder / "results" / "clean", name).mean[rows],
+        )
+        assert abs(np.nanmedian(study[:, MONTH]) - np.nanmedian(clean[:, MONTH])) < 0.04
+        assert abs(np.nanmedian(study[:, 8:]) - np.nanmedian(clean[:, 8:])) < 0.04
+    dates, names = (
+        _scores(folder / "results" / "clean", f"unseen_{what}").mean[rows]
+        for what in ("labels", "names")
+    )
+    assert np.nanmedian(dates[:, MONTH]) > 0.9
+    assert np.nanmedian(dates[:, 8:]) > 0.8
+    assert np.nanmedian(names[:, MONTH]) > 0.85
+    assert np.nanmedian(names[:, 8:]) < 0.65
 
 
 def test_raw_positions_mix_words(folder, tmp_path):
