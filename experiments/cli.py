@@ -189,8 +189,8 @@ def _register(command: str, text: str) -> None:
             typer.Option(
                 help="study: the experiments as the study ran them. clean: every score is of "
                 "sentences that neither map nor z-score has seen, equal sentences are never split, "
-                "labels are fractions of a turn, and there are hold-outs of unseen labels and "
-                "names; its results lie beside the study's, in results/clean and figures/clean."
+                "circular labels are fractions of a turn, and unseen labels and names are held "
+                "out too; its results lie beside the study's, in results/clean and figures/clean."
             ),
         ] = Protocol.study,
         hold_out: Annotated[

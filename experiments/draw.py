@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from experiments.figures import (
 from experiments.figures import draw_comparison as draw_models
 from experiments.protocol import Setting, named
 from experiments.results import HELD_OUT, best_layer
-from experiments.run import Run
+from experiments.run import NAME_SLOT, Run
 from experiments.significance import chance_band, draw_test, said, significant_sites
 from extract import month_starts
 from extract.prompts import MONTHS
@@ -64,6 +64,12 @@ def caption_of(scores: ScoreMap) -> str:
     if name == "unseen_names" and facts.get("hold_out"):
         text = text.replace("name ", f"{facts['hold_out']} ")
     return text + named(facts["protocol"])
+
+
+def _question(name: str, facts: Mapping[str, Any]) -> str:
+    question, slot = HELD_OUT[name][1], facts.get("hold_out")
+    other = name == "unseen_names" and slot != NAME_SLOT
+    return question.replace("names", f"values of {slot}") if other else question
 
 
 def sites_of(scores: ScoreMap) -> dict[str, Any]:
@@ -127,7 +133,7 @@ def draw_results(
             title = f"{model}: does the map of {source} decode the rest? (Exp 3, reuse)"
             draw_map(path, scores.mean, **sites, title=title, caption=caption)
         elif name in HELD_OUT:
-            title = f"{model}: {HELD_OUT[name][1]} (Exp {HELD_OUT[name][0]})"
+            title = f"{model}: {_question(name, facts)} (Exp {HELD_OUT[name][0]})"
             draw_map(path, scores.mean, **sites, title=title, caption=caption)
         else:
             title = f"{model}: is it a rigid {shape_of(scores)}? (Exp 4, rigid)"

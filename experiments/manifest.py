@@ -13,7 +13,7 @@ from extract.states import write_json
 
 NAME = "manifest.json"
 #: Results of several protocols stand side by side in one folder.
-_SIDE_BY_SIDE = ("protocol", "hold_out")
+_SIDE_BY_SIDE = ("protocol",)
 _PACKAGES = (
     *("gpu-smds", "torch", "transformers", "bitsandbytes", "numpy", "scikit-learn"),
     "safetensors",

@@ -28,7 +28,8 @@ from experiments.results import (
     result_path,
     save_result,
 )
-from experiments.significance import LIGHT, PATIENCE, seconds_of_test
+from experiments.significance import LIGHT, PATIENCE, THOROUGH, seconds_of_test
+from experiments.significance import NAME as TEST
 from extract import HiddenStates, Prompts, UsageError, read_prompts, study_prompts
 from extract.capture import extract_states
 from extract.models import QUANTIZATIONS, load_model, resolve_device, tokenizer_facts
@@ -159,7 +160,6 @@ class Run:
                 "destination": options.destination,
                 "distractor": options.distractor,
                 "protocol": options.protocol,
-                **({"hold_out": self.hold_out} if self.hold_out else {}),
             },
         }
 
@@ -201,6 +201,12 @@ class Run:
         """The identity in one word."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
+    def identity_of(self, experiment: str) -> str:
+        """What the results of an experiment depend on, in one word."""
+        if experiment == "unseen_names":
+            return hashlib.sha256(f"{self.identity_hash} {self.hold_out}".encode()).hexdigest()
+        return self.identity_hash
+
     def states(self) -> tuple[HiddenStates, Columns]:
         """Open the states of the folder, or extract them.
 
@@ -222,7 +228,7 @@ class Run:
         results: dict[str, ScoreMap] = {}
         if not self.options.force and self.manifest is not None:
             for name in names:
-                kept = load_result(self.results, name, self.identity_hash)
+                kept = load_result(self.results, name, self.identity_of(name))
                 if kept is not None:
                     results[name] = kept
         missing = [name for name in names if name not in results]
@@ -243,7 +249,8 @@ class Run:
                     group, setting, columns, self.identity_hash, report, checkpoint
                 )
             for name, scores in found.items():
-                save_result(self.results, name, scores)
+                facts = {**scores.metadata, "identity": self.identity_of(name)}
+                save_result(self.results, name, replace(scores, metadata=facts))
             checkpoint.remove()
             results |= found
         if set(names) == set(self.experiment_names):
@@ -287,8 +294,8 @@ class Run:
             self.hold_out,
         )
 
-    def dry_run(self) -> None:
-        """Print what a run would take; the model is loaded for a short trial."""
+    def dry_run(self, command: str) -> None:
+        """Print what a command would take; the model is loaded for a short trial."""
         screen = self.screen
         if self._plan is None:
             screen.note(f"{self.source.name}: finished states of {self.folder} would be used again")
@@ -308,13 +315,22 @@ class Run:
             setting,
             sites,
         )
-        testing = seconds_of_test(setting, LIGHT, sites)
-        if testing > PATIENCE:  # the layers of the curves only
-            testing *= min(1.0, protocol.CURVES / len(plan.layers))
+        count = self.options.permutations
+        light = command != "significance"
+        count = (LIGHT if light else THOROUGH) if count is None else count
+        tested = ""
+        if count and command in ("all", "significance"):
+            try:
+                testing = seconds_of_test(setting, count, sites)
+            except ValueError as error:
+                screen.warn(f"no permutation test: {error}")
+            else:
+                if light and testing > PATIENCE:  # the layers of the curves only
+                    testing *= min(1.0, protocol.CURVES / len(plan.layers))
+                tested = f" and {duration(testing)} for the permutation test"
         screen.console.print(
             f"time       about {duration(reading)} for the sentences, {duration(computing)} for "
-            f"the experiments and {duration(testing)} for the permutation test, as a short trial "
-            "suggests",
+            f"the experiments{tested}, as a short trial suggests",
             markup=False,
             soft_wrap=True,
         )
@@ -379,6 +395,8 @@ class Run:
         if found and all(found.get(key) == manifest[key] for key in ("model", "tokenizer")):
             # It goes on with its own blocks, so that its numbers are the same.
             manifest["memory_budget"] = self.memory_budget
+            if TEST in found:
+                manifest[TEST] = found[TEST]
         else:
             # What there is goes only once the model is there, and without a manifest is nobody's.
             loaded = [self._load()]
@@ -486,6 +504,11 @@ def _check_clean(options: Options, prompts: Prompts) -> None:
         raise UsageError(
             f"--hold-out {options.hold_out}: the sentences have no such slot, but "
             f"{', '.join(slots) or 'none'}"
+        )
+    if options.hold_out is not None and len(set(slots[options.hold_out])) < protocol.FOLDS:
+        raise UsageError(
+            f"--hold-out {options.hold_out}: the slot has {len(set(slots[options.hold_out]))} "
+            f"different values, and {protocol.FOLDS} folds need as many"
         )
     different = len(set(prompts.texts))
     if different < protocol.MIN_SENTENCES:

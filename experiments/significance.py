@@ -27,7 +27,7 @@ THOROUGH, LIGHT = 1000, 200
 PATIENCE = 120.0
 #: Family-wise error.
 LEVEL = 0.05
-_NAME = "significance"
+NAME = "significance"
 
 
 def significance_run(
@@ -40,13 +40,13 @@ def significance_run(
     setting = run.setting(states, columns)
     count = run.options.permutations or (LIGHT if light else THOROUGH)
     kept = None if run.options.force else load_significance(run)
-    path = result_path(run.results, _NAME)
+    path = result_path(run.results, NAME)
+    layers = _layers(run, setting, count, kept) if light else tuple(setting.layers)
     enough = kept is not None and kept.metadata["n_permutations"] >= count
-    if kept is not None and enough and (light or kept.metadata["layers"] == list(states.layers)):
+    if kept is not None and enough and kept.metadata["layers"] == list(layers):
         if not light:
             run.screen.note(f"{run.source.name}: {path} is used again")
         return kept
-    layers = _layers(run, setting, count) if light else tuple(setting.layers)
     started = perf_counter()
     checkpoint = Checkpoint(path.with_suffix(".partial"))
     title = f"significance: {count} permutations of the labels, {_said(layers, setting)}"
@@ -54,7 +54,7 @@ def significance_run(
         found = _test(setting, layers, None, count, report, checkpoint)
     facts = {
         **found.metadata,
-        "experiment": _NAME,
+        "experiment": NAME,
         "identity": run.identity_hash,
         "seconds": perf_counter() - started,
         "layers": list(layers),
@@ -81,7 +81,7 @@ def load_significance(run: Run) -> SignificanceMap | None:
     ExtractError
         The file is damaged.
     """
-    path = result_path(run.results, _NAME)
+    path = result_path(run.results, NAME)
     if not path.exists():
         return None
     try:
@@ -118,16 +118,15 @@ def said(found: SignificanceMap) -> str:
     at = f"layers {', '.join(map(str, facts['layers']))} only" if some else "all layers"
     return (
         f"Outline: family-wise p at most {LEVEL:g} over all tested sites ({at}), by "
-        f"{facts['n_permutations']} permutations of the labels within the folds"
-        + (" between different sentences" if facts["exchange"] == "whole_groups" else "")
-        + "."
+        f"{facts['n_permutations']} permutations of the labels within the folds, equal sentences "
+        "together."
     )
 
 
 def draw_test(run: Run, found: SignificanceMap, independent: ScoreMap | None = None) -> Any:
     """Draw z of all sites; returns the file."""
     facts = found.metadata
-    path = run.figures / f"{_NAME}.png"
+    path = run.figures / f"{NAME}.png"
     z = on_all_layers(found, found.z)
     ok = np.isfinite(on_all_layers(found, found.score))
     if independent is not None:
@@ -194,15 +193,19 @@ def _test(
     progress: Any = False,
     checkpoint: Checkpoint | None = None,
 ) -> SignificanceMap:
-    """Permutation test of Exp 1 at some layers; equal sentences move together when clean."""
+    """Permutation test of Exp 1 at some layers.
+
+    Equal sentences have equal states and labels. Taken apart by permutations, but together in truth
+    on both sides of the study's folds, they would make chance look smaller than it is.
+    """
     return significance_map(
         Part(setting.states, [setting.layers.index(layer) for layer in layers], positions),
         setting.labels,
         count,
         manifold=setting.ideal,
         cv=protocol.cross_validation(setting),
-        groups=setting.sentences if setting.clean else None,
-        exchange="whole_groups" if setting.clean else "rows",
+        groups=setting.sentences,
+        exchange="rows" if setting.sentences is None else "whole_groups",
         device=setting.device,
         memory_budget=setting.memory_budget,
         progress=progress,
@@ -210,16 +213,21 @@ def _test(
     )
 
 
-def _layers(run: Run, setting: Setting, count: int) -> tuple[int, ...]:
+def _layers(
+    run: Run, setting: Setting, count: int, kept: SignificanceMap | None
+) -> tuple[int, ...]:
     """Layers of the light version; decided once, so that a resumed run does the same."""
     assert run.manifest is not None
-    decided = run.manifest.get(_NAME)
-    if decided is None:
+    if kept is not None and kept.metadata["n_permutations"] >= count:
+        return tuple(kept.metadata["layers"])
+    asked = {"permutations": count, "protocol": setting.protocol, "device": str(setting.device)}
+    decided: dict[str, Any] | None = run.manifest.get(NAME)
+    if decided is None or any(decided.get(key) != value for key, value in asked.items()):
         seconds = seconds_of_test(setting, count, len(setting.layers) * setting.states.shape[2])
         light = seconds > PATIENCE
         chosen = protocol.curve_layers(setting) if light else tuple(setting.layers)
-        decided = {"layers": list(chosen), "estimated_seconds": round(seconds, 1)}
-        run.manifest[_NAME] = decided
+        decided = {**asked, "layers": list(chosen), "estimated_seconds": round(seconds, 1)}
+        run.manifest[NAME] = decided
         write_manifest(run.folder, run.manifest)
         if light:
             run.screen.note(

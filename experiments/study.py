@@ -15,7 +15,7 @@ from experiments.draw import draw_comparison, draw_run
 from experiments.lock import only_one
 from experiments.manifest import check_identity, read_manifest
 from experiments.options import Options
-from experiments.results import EVERY, EXPERIMENTS, load_result
+from experiments.results import EVERY, EXPERIMENTS, load_result, result_path
 from experiments.run import Run, columns_of, free_memory, run_folder
 from experiments.significance import draw_test, load_significance, sentences, significance_run
 from experiments.tables import write_text
@@ -40,7 +40,7 @@ def execute(command: str, options: Options, screen: Screen) -> None:
     ]
     if options.dry_run:
         for run in runs:
-            run.dry_run()
+            run.dry_run(command)
         return
     finished = []
     with ExitStack() as held:
@@ -62,7 +62,8 @@ def execute(command: str, options: Options, screen: Screen) -> None:
             finished.append((run, results))
             free_memory()
     if command in ("all", "figures") and len(runs) > 1:
-        path = folders[0].parent / "comparison.png"
+        study = options.protocol == "study"
+        path = folders[0].parent / ("comparison.png" if study else "comparison-clean.png")
         draw_comparison(path, [(run.source.name, results) for run, results in finished])
         screen.note(f"models side by side: {path}")
 
@@ -90,7 +91,10 @@ def _one(command: str, run: Run) -> dict[str, ScoreMap]:
     if command == "all":
         setting = run.setting(states, columns)
         if run.options.permutations != 0:
-            tested = significance_run(run, states, columns, light=True)
+            try:
+                tested = significance_run(run, states, columns, light=True)
+            except ValueError as error:  # the experiments are done, and can be shown without it
+                run.screen.warn(f"no permutation test: {error}")
     elif command == "independent":
         tested = load_significance(run)
     _report(run, results, draw_run(run, results, setting, tested), tested)
@@ -103,16 +107,21 @@ def figures_again(run: Run) -> dict[str, ScoreMap]:
     if manifest is None:
         raise UsageError(f"{run.folder} holds no run: start with gpu-smds all")
     check_identity(run.folder, manifest["identity"], run.identity)
-    found = {name: load_result(run.results, name, run.identity_hash) for name in EVERY}
+    found = {name: load_result(run.results, name, run.identity_of(name)) for name in EVERY}
     results = {name: scores for name, scores in found.items() if scores is not None}
-    if not results:
+    tested = load_significance(run)
+    if not results and tested is None:
         raise UsageError(f"{run.folder} holds no results yet: start with gpu-smds all")
     setting = None
     if manifest.get("extracted"):
         run.manifest = manifest
         states, _ = run.states()
         setting = run.setting(states, columns_of(manifest))
-    tested = load_significance(run)
+        if result_path(run.results, "transfer").exists():
+            report_transfer(run, setting, transfer_run(run, states, columns_of(manifest)))
+    if not results and tested is not None:
+        _report_test(run, tested)
+        return results
     _report(run, results, draw_run(run, results, setting, tested), tested)
     return results
 

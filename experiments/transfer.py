@@ -155,7 +155,8 @@ def _draw(run: Run, setting: Setting, found: Transfer) -> list[Path]:
         title=f"{name}: do the maps read the same subspace? (layer {compared.layer})",
         caption=(
             "Maps fitted on z-scored states of all sentences. The left cosine changes with the "
-            "scale and the basis of the maps, the right one does not: 1 where two maps share a "
+            "scale of the maps' rows and the basis of the embedding, the right one does not: 1 "
+            "where two maps share a "
             f"direction; two random maps of {setting.states.shape[3]} features have about "
             f"{_random_cosine(compared.angles.shape[2], setting.states.shape[3]):.2f}."
         ),

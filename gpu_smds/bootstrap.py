@@ -69,7 +69,12 @@ class BootstrapMap:
         return self.resampled.std(0, ddof=1)
 
     def interval(self, level: float = 0.95) -> Interval:
-        """Percentile interval of every score."""
+        """Percentile interval of every score.
+
+        NaN where a resample has no score, as happens where a few groups, or labels, are drawn from.
+        With some tens of samples resamples score a little higher than what they are drawn from: a
+        sample drawn twice fits itself.
+        """
         return Interval(self.score, *_ends(self.resampled, level))
 
     def difference(self, a: Any, b: Any, level: float = 0.95) -> Interval:
@@ -105,6 +110,7 @@ def bootstrap_map(
     What varies is which samples are scored, not which are fitted on: the intervals are those of
     the given maps' scores on further samples of the same kind. A resample's score is a quadratic
     form in how often it holds each sample, so that all of them are one matrix product a site.
+    Samples that several test parts hold, as in repeated k-fold, are drawn for all of them at once.
     smds has no counterpart.
 
     Parameters
@@ -148,6 +154,15 @@ def bootstrap_map(
         raise ValueError("the bootstrap takes complete distances only, which chain has not")
     solver = Solver(alphas, bool(orthonormal), standardize)
     plan = Plan.of(folds, solver, together, sites.n)
+    n_test = max(fold.n_test for fold in folds.folds)
+    # Weights, distances and their squares, and the scores, where they are collected.
+    shared = 8 * sum(fold.n_test * (n_resamples + fold.n_test) for fold in folds.folds)
+    shared = shared * len(targets) + 8 * (n_test**2 + 2 * len(sites) * n_resamples * len(targets))
+    if shared > budget:
+        raise ValueError(
+            f"memory_budget of {budget:,} bytes is too small: the distances of {n_test} held-out "
+            f"samples and {n_resamples} resamples take {shared:,}"
+        )
     weights = [w.to(where) for w in _weights(folds, names[folds.order], n_resamples, seed)]
     references = [
         [None if i is None else _Reference.of(i, w) for i, w in zip(t.ideals, weights, strict=True)]
@@ -178,12 +193,9 @@ def bootstrap_map(
         scores[span] = mean.masked_fill(undefined(state)[..., None], torch.nan)
         status[span] = state
 
-    n_test = max(fold.n_test for fold in folds.folds)
     columns = together.stacked[0].shape[1]
     per_site = bytes_per_site(sites, folds, solver, columns, where)
-    per_site += 8 * (3 * n_test**2 + n_resamples * (n_test + 8 + shape[1]))
-    shared = sum(8 * w.numel() for w in weights)
-    shared += sum(8 * fold.n_test**2 for fold in folds.folds) * len(targets)
+    per_site += 8 * (3 * n_test**2 + n_resamples * (2 * n_test + 8 + shape[1]))
 
     def key() -> str:
         rows = [row for fold in folds.folds for row in (fold.train, fold.test)]
@@ -195,7 +207,7 @@ def bootstrap_map(
     with kept(checkpoint) as done:
         sweep(sites, [job], where, budget, Meter(progress, len(sites), "bootstrap"), done)
     axes = ((len(targets),) if many else ()) + sites.site_shape
-    found = scores.movedim(0, -1).movedim(1, 0).cpu().numpy().reshape(-1, *axes)
+    found = scores.movedim(0, -1).movedim(1, 0).cpu().numpy().reshape(shape[2], *axes)
     dims = (("manifold",) if many else ()) + tuple(f"site{i}" for i in range(len(sites.site_shape)))
     state = status.mT.cpu().numpy().reshape(axes)
     return BootstrapMap(found[0], found[1:], state, dims, [s.name for s in shapes])
@@ -239,16 +251,27 @@ class _Reference:
 
 
 def _weights(folds: Folds, groups: np.ndarray, count: int, seed: int) -> list[Tensor]:
-    """How often each resample holds each test row ``(count, n_test)``, per fold."""
+    """How often each resample holds each test row ``(count, n_test)``, per fold.
+
+    Test parts that share no group are resampled each by itself. Where some do, as those of repeated
+    k-fold, all are one resample: the same samples scored twice are not twice as many.
+    """
     generator = np.random.default_rng(seed)
-    weights = []
-    for fold in folds.folds:
-        of_row = np.unique(take(groups, fold.test), return_inverse=True)[1].reshape(-1)
-        n_groups = int(of_row.max(initial=-1)) + 1
-        share = np.full(n_groups, 1 / max(n_groups, 1))
-        drawn = generator.multinomial(n_groups, share, size=count)
-        weights.append(torch.from_numpy(drawn[:, of_row].astype(np.float64)))
-    return weights
+    parts = [take(groups, fold.test) for fold in folds.folds]
+    names = [np.unique(part) for part in parts]
+    every = np.unique(np.concatenate(names))
+    if len(every) < sum(map(len, names)):
+        names = [every]
+    drawn = [
+        generator.multinomial(len(of), np.full(len(of), 1 / max(len(of), 1)), size=count)
+        for of in names
+    ]
+    if len(drawn) < len(parts):
+        names, drawn = names * len(parts), drawn * len(parts)
+    return [
+        torch.from_numpy(times[:, np.searchsorted(of, part)].astype(np.float64))
+        for part, of, times in zip(parts, names, drawn, strict=True)
+    ]
 
 
 def _ends(resampled: np.ndarray, level: float) -> Sequence[np.ndarray]:

@@ -52,8 +52,8 @@ def draw_permutations(
     groups
         ``(n,)`` or None.
     exchange
-        One of :data:`EXCHANGES`. Whole groups move together and in order, between groups of the
-        same size in one block; what a group has in another block moves by itself.
+        One of :data:`EXCHANGES`. Whole groups exchange their labels with groups that have as many
+        rows in each block, so that rows of a group stay together wherever the folds put them.
     count, seed
         How many, and the seed of the generator.
 
@@ -65,27 +65,27 @@ def draw_permutations(
     n = len(blocks)
     if exchange != "rows" and groups is None:
         raise ValueError(f"exchange={exchange!r} needs groups=, one name per sample")
-    units = np.stack([blocks, np.arange(n)], axis=1)
-    if groups is not None and exchange != "rows":
+    unit = np.arange(n)
+    if groups is not None and exchange == "whole_groups":
+        unit = groups
+    elif groups is not None and exchange == "within_groups":
         both = np.stack([blocks, groups], axis=1)
-        if exchange == "whole_groups":
-            units = both
-        else:
-            blocks = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
-    unit, sizes = np.unique(units, axis=0, return_inverse=True, return_counts=True)[1:]
-    unit = unit.reshape(-1)
-    by_unit = np.split(np.argsort(unit, kind="stable"), np.cumsum(sizes)[:-1])
-    alike: dict[tuple[int, int], list[np.ndarray]] = {}
+        blocks = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
+    # Rows of a unit by block, and units alike whose rows are in the same blocks.
+    order = np.lexsort((blocks, unit))
+    by_unit = np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
+    alike: dict[bytes, list[np.ndarray]] = {}
     for rows in by_unit:
-        alike.setdefault((int(blocks[rows[0]]), len(rows)), []).append(rows)
+        alike.setdefault(blocks[rows].tobytes(), []).append(rows)
     # (units, rows of each): those that may change places.
     movable = [np.stack(rows) for rows in alike.values() if len(rows) > 1]
     if not movable:
         raise ValueError(
-            "no labels can be exchanged: every block holds one sample, or one group of its size"
+            "no labels can be exchanged: every block holds one sample, or no two groups have as "
+            "many samples in the same blocks"
         )
     generator = np.random.default_rng(seed)
-    permutations = np.tile(np.arange(n), (count, 1))
+    permutations = np.tile(np.arange(n, dtype=np.int32), (count, 1))
     for permutation in permutations:
         for rows in movable:
             permutation[rows] = rows[generator.permutation(len(rows))]

@@ -76,7 +76,7 @@ def bytes_per_site(
     elif solver.needs_gram:
         work += n * n + 3 * n_train * n_train
     if len(solver.alphas) >= _PATH:
-        work += 3 * small * small
+        work += 4 * (d if in_features(folds, d) else n_train) ** 2
     if solver.needs_gram and solver.dtype == torch.float32:
         work += n * d // 2
     if not solver.orthonormal and 0.0 in solver.alphas:

@@ -74,7 +74,8 @@ def score_map(
         An int, a scikit-learn splitter, an iterable of (train, test) indices, or None to fit
         and score on all samples.
     alpha
-        Ridge penalty; 0 is minimum-norm least squares. The default is that of smds 1.6.6.
+        Ridge penalty; 0 is minimum-norm least squares. The default is that of smds 1.6.6. Of a
+        list each takes a factorisation, but from 16 on all share one eigendecomposition.
     orthonormal
         Orthonormal Procrustes instead of ridge; ``alpha`` is then without effect.
     standardize

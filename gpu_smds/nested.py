@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def nested_map(
     cv
         Outer folds, as in :func:`gpu_smds.score_map`, at least one held out.
     inner_cv
-        How each training part is split; an int splits by groups where groups are given.
+        How each training part is split. Here as in ``cv`` an int splits by groups where groups are
+        given.
     standardize
         None or "train". "all" is refused: it shows the test part to the choice.
 
@@ -91,8 +93,10 @@ def nested_map(
     n = int(X.shape[0]) if hasattr(X, "shape") else len(X)
     labels = as_labels(y, n)
     names = None if groups is None else np.asarray(groups)
-    if names is not None and isinstance(inner_cv, int):
-        inner_cv = GroupKFold(inner_cv)
+    if inner_cv is None:
+        raise ValueError("inner_cv=None holds nothing out, so that there is nothing to choose by")
+    if names is not None:
+        cv, inner_cv = (GroupKFold(s) if isinstance(s, Integral) else s for s in (cv, inner_cv))
     outer, inner = [], []
     for train, test in check_cv(cv, labels).split(np.zeros((n, 1)), labels, names):
         train = np.flatnonzero(train) if np.asarray(train).dtype == bool else np.asarray(train)

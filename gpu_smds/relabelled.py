@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds.folds import Fold, Folds, Rows
+from gpu_smds.folds import Folds, Rows
 from gpu_smds.manifolds import Manifold
 from gpu_smds.status import Status
 from gpu_smds.targets import Target, Targets
@@ -47,7 +47,7 @@ class WithinParts:
     target
         The manifold with the labels as they are.
     permutations
-        ``(m, n)`` int64, the first one the identity, over the folds' order of rows.
+        ``(m, n)`` integers, the first one the identity, over the folds' order of rows.
     """
 
     def __init__(
@@ -55,23 +55,25 @@ class WithinParts:
     ) -> None:
         self.observed = Targets([target], target.metrics, folds, device)
         self._permutations = permutations.to(device)
-        self._folds = folds.folds
         n = permutations.shape[1]
-        self._every = torch.arange(n, device=device)
+        every = torch.arange(n, device=device)
+        # On the device, since they are used for every chunk of permutations.
+        self._train = [_on(device, fold.train) for fold in folds.folds]
+        self._test = [_on(device, fold.test) for fold in folds.folds]
         self._by_row = []
         self._place = []
         for fold, Y in zip(folds.folds, self.observed.stacked, strict=True):
             by_row = Y.new_zeros(n, Y.shape[1])
-            by_row[self._every[fold.train]] = Y
-            place = torch.zeros_like(self._every)
-            place[self._every[fold.test]] = torch.arange(fold.n_test, device=device)
+            by_row[every[fold.train]] = Y
+            place = torch.zeros_like(every)
+            place[every[fold.test]] = torch.arange(fold.n_test, device=device)
             self._by_row.append(by_row.mT.contiguous())
             self._place.append(place)
-        self.bytes = target.bytes + 8 * permutations.numel()
+        self.bytes = target.bytes + 8 * n * sum(len(columns) + 1 for columns in self._by_row)
 
     def embeddings(self, fold: int, numbers: slice) -> Tensor:
         """As :meth:`Relabelled.embeddings`."""
-        rows = self._permutations[numbers][:, self._folds[fold].train]
+        rows = self._permutations[numbers][:, self._train[fold]]
         return torch.stack([column[rows] for column in self._by_row[fold]], dim=1)
 
     def score(
@@ -79,7 +81,7 @@ class WithinParts:
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`Relabelled.score`."""
         # The projection of a row is compared with the distances of the row whose label it has.
-        to = self._place[fold][self._permutations[numbers][:, self._folds[fold].test]]
+        to = self._place[fold][self._permutations[numbers][:, self._test[fold]]]
         placed = torch.empty_like(Z).scatter_(-1, to[None, :, None].expand_as(Z), Z)
         values, status = self.observed.score(0, fold, placed.mT, causes)
         return values[0], status
@@ -93,7 +95,7 @@ class AcrossParts:
     labels
         ``(n,)`` or ``(n, k)`` in the folds' order of rows.
     permutations
-        ``(m, n)`` int64, the first one the identity, over the same rows.
+        ``(m, n)`` integers, the first one the identity, over the same rows.
     budget
         Bytes that all their distances may take.
 
@@ -119,7 +121,8 @@ class AcrossParts:
         for permutation in permutations.numpy():
             target = Target.of(manifold, folds, labels[permutation], device, keep, [metric])
             one = Targets([target], [metric], folds, device)
-            self.bytes += target.bytes + 8 * sum(Y.numel() for Y in one.stacked)
+            # The embedding, centred and as it is, and the points of the test part.
+            self.bytes += target.bytes + 24 * sum(Y.numel() for Y in one.stacked)
             self._targets.append(one)
             needed = self.bytes * len(permutations) // len(self._targets)
             if needed > budget:
@@ -149,11 +152,11 @@ class AcrossParts:
 def repeats_rows(folds: Folds, n: int) -> bool:
     """Whether a fold scores a row twice, as a bootstrap does."""
     every = torch.arange(n)
-    return any(len(every[_cpu(fold, fold.test)].unique()) < fold.n_test for fold in folds.folds)
+    return any(len(every[fold.test].unique()) < fold.n_test for fold in folds.folds)
 
 
-def _cpu(fold: Fold, rows: Rows) -> Rows:
-    return rows if isinstance(rows, slice) else rows.cpu()
+def _on(device: torch.device, rows: Rows) -> Rows:
+    return rows if isinstance(rows, slice) else rows.to(device)
 
 
 def _column(applies: Tensor, c: int) -> Tensor:

@@ -60,7 +60,7 @@ class Scoring:
         if needs_whole(metrics) or incomplete:
             # All distances of a test part, and what is sorted, ranked and pooled of its pairs.
             per_site += 17 * 8 * max(fold.n_test for fold in folds.folds) ** 2
-        shared = sum(target.bytes for target in targets)
+        shared = together.bytes
         shape = (len(targets), len(metrics), len(solver.alphas), len(folds), len(sites))
         scores = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
         status = torch.zeros((shape[0], *shape[2:]), dtype=torch.int8, device=device)

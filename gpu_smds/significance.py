@@ -24,9 +24,9 @@ from gpu_smds.folds import resolve_folds
 from gpu_smds.manifolds import resolve_manifold
 from gpu_smds.relabelled import AcrossParts, Relabelled, WithinParts, repeats_rows
 from gpu_smds.sites import Block, Sites
-from gpu_smds.smoothers import smoother
+from gpu_smds.smoothers import in_factors, smoother
 from gpu_smds.states import CentredStates
-from gpu_smds.status import Status, explain, raise_status, undefined
+from gpu_smds.status import Status, explain
 from gpu_smds.stress import metric_name, needs_whole
 from gpu_smds.sweep import Job, sweep
 from gpu_smds.systems import STANDARDIZE, Plan, Solver, fold_systems
@@ -53,7 +53,7 @@ class SignificanceMap:
     null_mean, null_sd
         Mean and standard deviation (ddof 1) of the scores under permuted labels.
     z
-        ``(score − null_mean) / null_sd``.
+        ``(score − null_mean) / null_sd``; NaN where the scores do not vary.
     p
         ``(b + 1) / (m + 1)`` where b of m permutations score at least as high. Exact under the
         hypothesis that labels within a block are exchangeable (Phipson & Smyth 2010).
@@ -97,12 +97,14 @@ class SignificanceMap:
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
         """Test scores ``(*sites)`` against those of permuted labels ``(m, *sites)``."""
+        # Without site axes as well, where numpy would give numbers for arrays.
+        score, null = np.asarray(score), np.asarray(null)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = null.mean(0)
-            sd = null.std(0, ddof=1) if len(null) > 1 else np.full_like(mean, np.nan)
-            z = (score - mean) / np.where(sd > 0, sd, np.nan)
-        p = (1.0 + (null >= score - _ROUNDING).sum(0)) / (len(null) + 1)
-        p[np.isnan(score)] = np.nan
+            mean = np.asarray(null.mean(0))
+            sd = np.asarray(null.std(0, ddof=1)) if len(null) > 1 else np.full_like(mean, np.nan)
+            z = np.asarray((score - mean) / np.where(sd > _ROUNDING, sd, np.nan))
+        reached = (1.0 + (null >= score - _ROUNDING).sum(0)) / (len(null) + 1)
+        p = np.where(np.isnan(score), np.nan, reached)
         return cls(
             score,
             mean,
@@ -119,7 +121,7 @@ class SignificanceMap:
 
     def significant(self, level: float = 0.05) -> np.ndarray:
         """Sites ``(*sites)`` bool with a family-wise p of at most ``level``."""
-        found: np.ndarray = np.nan_to_num(self.p_family, nan=1.0) <= level
+        found: np.ndarray = np.asarray(self.p_family <= level)
         return found
 
     def band(self, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +150,10 @@ class SignificanceMap:
         """
         tensors, header = load_tensors(path, "gpu_smds.SignificanceMap")
         metadata = json.loads(header)["metadata"]
-        return cls.of(tensors["score"], tensors["null"], tensors["status"], metadata=metadata)
+        null = tensors["null"]
+        # A file holds an array of no axes as one of one.
+        score, status = (tensors[name].reshape(null.shape[1:]) for name in ("score", "status"))
+        return cls.of(score, null, status, metadata=metadata)
 
 
 def significance_map(
@@ -238,11 +243,23 @@ def significance_map(
     blocks = exchange_blocks(folds, sites.n)
     if shuffle == "global":
         blocks = np.zeros(sites.n, dtype=np.int64)
+    # Permutations, in two orders of rows, and the scores under them, where they are collected.
+    collected = 8 * sites.n * n_permutations + 32 * len(sites) * (n_permutations + 1)
+    if collected > budget:
+        raise ValueError(
+            f"memory_budget of {budget:,} bytes is too small: {n_permutations} permutations and "
+            f"the scores under them take {collected:,}"
+        )
     drawn = draw_permutations(blocks, names, exchange, int(n_permutations), seed)
+    if (labels[drawn] == labels).all():
+        raise ValueError(
+            "all labels that may change places are equal, so that permuting them changes nothing: "
+            'where groups share one label, exchange="whole_groups"'
+        )
     # In the folds' order of rows, the labels as they are in front.
-    place = np.argsort(folds.order)
+    place = np.argsort(folds.order).astype(np.int32)
     in_order = torch.from_numpy(
-        np.concatenate([np.arange(sites.n)[None], place[drawn[:, folds.order]]])
+        np.concatenate([np.arange(sites.n, dtype=np.int32)[None], place[drawn[:, folds.order]]])
     )
     ordered = labels[folds.order]
     target = Target.of(shape, folds, ordered, where, budget // (8 * len(folds)), [measure])
@@ -260,7 +277,9 @@ def significance_map(
     k = relabelled.observed.stacked[0].shape[1]
     largest = max(folds.folds, key=lambda fold: fold.n_train)
     n_train, n_test = largest.n_train, max(fold.n_test for fold in folds.folds)
-    thin = 8 * k * (n_train + 4 * n_test + (2 * sites.d if orthonormal else 0))
+    # Embeddings and projections in several copies, and the row numbers that bring them about.
+    thin = 8 * (k * (2 * n_train + 4 * n_test) + 2 * (n_train + n_test))
+    thin += 8 * k * 2 * sites.d * bool(orthonormal)
     together = min(_CHUNK_BYTES.get(where.type, 4 << 20), budget // 8) // thin
     size = min(len(in_order), max(1, together))
     chunks = [slice(i, min(i + size, len(in_order))) for i in range(0, len(in_order), size)]
@@ -268,7 +287,6 @@ def significance_map(
     def visit(block: Block, states: CentredStates) -> None:
         total = torch.zeros(len(block), len(in_order), dtype=torch.float64, device=where)
         state = torch.zeros(len(block), dtype=torch.int8, device=where)
-        lost = torch.zeros(len(block), dtype=torch.bool, device=where)
         for fold in fold_systems(states, plan):
             f = fold.number
             smooth = smoother(fold, relabelled.embeddings(f, slice(0, _TRIALS)))
@@ -283,17 +301,20 @@ def significance_map(
                 total[:, chunk] += values
                 if chunk.start == 0:
                     state = state.maximum(why[:, 0])
-                lost |= undefined(why).any(1)
-        # A permutation without a score leaves nothing to compare with.
-        state = raise_status(state, {Status.NO_PROJECTION: lost})
+                # A permutation without a score leaves nothing to compare with.
+                state = state.maximum((why * values.isnan()).amax(1))
         span = slice(block.start, block.stop)
         mean = total / len(folds)
-        scores[span] = mean.masked_fill(undefined(state)[:, None], torch.nan)
+        scores[span] = mean.masked_fill(mean.isnan().any(1, keepdim=True), torch.nan)
         status[span] = state
 
     per_site = bytes_per_site(sites, folds, solver, k, where, written=True)
-    per_site += 8 * (2 * n_test * n_train + n_train * sites.d + len(in_order))
+    thin_factors = in_factors(n_train, n_test, sites.d)
+    hat = sites.d * (n_train + n_test) if thin_factors else n_test * n_train
+    per_site += 8 * (2 * hat + n_train * sites.d + len(in_order))
     per_site += 16 * (n_test + _TRIALS * k) * max(min(n_train, sites.d), 1) + thin * size
+    if 0.0 in alphas and not orthonormal:
+        per_site += 8 * n_train**2
     if needs_whole([measure]):
         per_site += 17 * 8 * n_test**2
     results = (scores, status)
@@ -303,10 +324,11 @@ def significance_map(
         named = (shape.name, measure, solver, shuffle, folds.order)
         return fingerprint(labels, *named, in_order, *rows, *relabelled.observed.stacked)
 
-    job = Job(visit, folds.order, per_site, most_sites(True), results, key, relabelled.bytes)
+    shared = relabelled.bytes + collected
+    job = Job(visit, folds.order, per_site, most_sites(True), results, key, shared)
     with kept(checkpoint) as done:
         sweep(sites, [job], where, budget, Meter(progress, len(sites), "permutations"), done)
-    found = _by_permutation(scores).reshape(-1, *sites.site_shape)
+    found = _by_permutation(scores).reshape(len(in_order), *sites.site_shape)
     return SignificanceMap.of(
         found[0],
         found[1:],
@@ -330,8 +352,10 @@ def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:
     the given one included, which makes them exchangeable and the test exact.
     """
     every = np.concatenate([score[None], null]).reshape(len(null) + 1, -1)
-    tested = np.isfinite(every).all(0) & (np.ptp(every, axis=0) > 0)
-    p = np.full(every.shape[1], np.nan)
+    defined = np.isfinite(every).all(0)
+    # Where all labels give one score but for rounding there is nothing to find.
+    tested = defined & (np.ptp(every, axis=0) > _ROUNDING)
+    p = np.where(defined, 1.0, np.nan)
     if tested.any():
         t = every[:, tested]
         t = (t - t.mean(0)) / t.std(0)

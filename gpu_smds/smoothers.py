@@ -1,8 +1,9 @@
 """A fold's projections as a function of its labels: what is computed once for any number of them.
 
 A ridge map is linear in the embedding of the training labels, so that the projected test rows are
-``H Y`` with a matrix H that only the states determine. An orthonormal map is not; there the
-products with the states are what all label sets share.
+``H Y`` with a matrix H that only the states determine – or with its two thin factors, where there
+are many more samples than features. An orthonormal map is not linear; there the products with the
+states are what all label sets share.
 """
 
 from __future__ import annotations
@@ -37,44 +38,71 @@ def smoother(fold: FoldSystem, trials: Tensor) -> Smoother:
     """
     if fold.plan.solver.orthonormal:
         return _procrustes_of(fold)
-    H = _hat(fold, trials)
-    determined = torch.zeros(1, 1, dtype=torch.bool, device=H.device)
+    factors = _hat(fold, trials)
+    determined = torch.zeros(1, 1, dtype=torch.bool, device=trials.device)
 
     def linear(Y: Tensor) -> tuple[Tensor, Tensor]:
-        return multiply(Y.flatten(0, 1), H.mT).unflatten(1, Y.shape[:2]), determined
+        Z = _through(Y.flatten(0, 1), factors)
+        return Z.unflatten(1, Y.shape[:2]), determined
 
     return linear
 
 
-def _hat(fold: FoldSystem, trials: Tensor) -> Tensor:
-    """H ``(b, n_test, n_train)``; its rows take centred embeddings."""
+def in_factors(n_train: int, n_test: int, d: int) -> bool:
+    """Whether two factors of H are fewer numbers than H itself."""
+    return d * (n_train + n_test) < n_train * n_test
+
+
+def _hat(fold: FoldSystem, trials: Tensor) -> list[Tensor]:
+    """Hᵀ ``(b, n_train, n_test)`` of centred embeddings, or factors whose product it is."""
     alpha = fold.plan.solver.alphas[0]
     T = fold.train()
-    every = torch.eye(T.shape[1], dtype=T.dtype, device=T.device)
     if alpha == 0:
-        return fold.project(ridge_svd(T, every, 0.0))
+        every = torch.eye(T.shape[1], dtype=T.dtype, device=T.device)
+        return [fold.project(ridge_svd(T, every, 0.0)).mT]
     t, k, _ = trials.shape
-    Y = trials.flatten(0, 1).mT
+    Y = trials.flatten(0, 1)
     if fold.in_features:
         # The test rows are right-hand sides like any other.
         test = fold.states.x[:, fold.rows.test]
         test = (test if fold.scale is None else test / fold.scale[:, None]).mT
-        right = torch.cat((multiply(T.mT, Y), test), dim=-1)
+        right = torch.cat((multiply(T.mT, Y.mT), test), dim=-1)
         fit = ridge_(fold.matrix(T), right, fold.probe, alpha, cancelled=fold.cancelled)
-        H = multiply(fit.solution[..., t * k :].mT, T.mT)
+        solved = fit.solution[..., t * k :]
+        thin = in_factors(fold.rows.n_train, fold.rows.n_test, T.shape[-1])
+        factors = [T, solved] if thin else [multiply(T, solved)]
     else:
         K_test = fold.test_gram(T)
         probe = multiply(K_test.mT, signs(fold.rows.n_test, T)[:, None])[..., 0]
-        right = torch.cat((Y.expand(len(T), -1, -1), K_test.mT), dim=-1)
+        right = torch.cat((Y.mT.expand(len(T), -1, -1), K_test.mT), dim=-1)
         fit = ridge_(fold.matrix(T), right, probe, alpha, intercept=True)
-        H = fit.solution[..., t * k :].mT
+        factors = [fit.solution[..., t * k :]]
     tried = replace(fit, solution=fit.solution[..., : t * k])
-    doubtful = tried.doubtful(multiply(H, Y), _spans(t, k))
-    if bool(doubtful.any()):
-        Wt = torch.zeros_like(T.mT)
-        Wt[doubtful] = ridge_svd(T[doubtful], every, alpha)
-        H[doubtful] = fold.project(Wt)[doubtful]
-    return H
+    doubtful = tried.doubtful(_through(Y, factors).mT, _spans(t, k))
+    return _from_svd(fold, T, factors, doubtful) if bool(doubtful.any()) else factors
+
+
+def _from_svd(fold: FoldSystem, T: Tensor, factors: list[Tensor], doubtful: Tensor) -> list[Tensor]:
+    """The same at doubtful sites from the SVD of the states."""
+    U, S, Vt = torch.linalg.svd(T[doubtful], full_matrices=False)
+    gain = S / (S.square() + fold.plan.solver.alphas[0])
+    maps = torch.zeros(len(T), T.shape[2], S.shape[1], dtype=T.dtype, device=T.device)
+    maps[doubtful] = Vt.mT * gain[:, None]
+    solved = fold.project(maps).mT[doubtful]
+    if len(factors) == 1:
+        Ht = factors[0].clone()
+        Ht[doubtful] = multiply(U, solved)
+        return [Ht]
+    # With factors there are more samples than features, so that U is as wide as the states.
+    left, right = T.clone(), factors[1].clone()
+    left[doubtful], right[doubtful] = U, solved
+    return [left, right]
+
+
+def _through(Y: Tensor, factors: Sequence[Tensor]) -> Tensor:
+    for factor in factors:
+        Y = multiply(Y, factor)
+    return Y
 
 
 def _procrustes_of(fold: FoldSystem) -> Smoother:

@@ -160,6 +160,11 @@ class Targets:
     def __len__(self) -> int:
         return len(self._targets)
 
+    @property
+    def bytes(self) -> int:
+        """What the ideal distances of all take, about."""
+        return sum(target.bytes for target in self._targets)
+
     def score(
         self, target: int, fold: int, Z: Tensor, causes: Mapping[Status, Tensor]
     ) -> tuple[Tensor, Tensor]:

@@ -156,7 +156,10 @@ def plan_transfer(
     def key() -> str:
         return fingerprint(labels, fitted.manifold.name, metrics, fitted.solver, *test, *maps)
 
-    return Job(visit, plain.order, per_site, most_sites(written), results, key), result
+    # The maps, with and without zeros where undefined, and their means and scales.
+    d, k = fitted.W.shape[-1], fitted.W.shape[-2]
+    shared = 16 * sum(source.Wt.shape[0] for source in sources) * d * (k + 1) + targets.bytes
+    return Job(visit, plain.order, per_site, most_sites(written), results, key, shared), result
 
 
 def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMap:
