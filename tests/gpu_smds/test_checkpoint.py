@@ -5,7 +5,18 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from gpu_smds import Checkpoint, OnePass, checkpoint, discover, fit_map, score_map, transfer_map
+from gpu_smds import (
+    Checkpoint,
+    OnePass,
+    bootstrap_map,
+    checkpoint,
+    discover,
+    fit_map,
+    nested_map,
+    score_map,
+    significance_map,
+    transfer_map,
+)
 
 N = 40
 
@@ -47,12 +58,24 @@ CALLS = {
     ),
     "fits": lambda X, y, **more: fit_map(X, y, standardize="all", **more),
     "discovery": lambda X, y, **more: discover(X, y, n_shuffles=2, cv=3, **more),
+    "permutations": lambda X, y, **more: significance_map(X, y, 9, **more),
+    "global permutations": lambda X, y, **more: significance_map(
+        X, y, 4, shuffle="global", orthonormal=True, **more
+    ),
+    "bootstrap": lambda X, y, **more: bootstrap_map(X, y, 9, **more),
+    "nested": lambda X, y, **more: nested_map(X, y, [0.1, 1.0, 10.0], **more),
 }
 
 
 def _numbers(found):
     if hasattr(found, "winner"):
         found = found.scores
+    if hasattr(found, "null"):
+        return [found.score, found.null, found.p_family, found.permutations, found.status]
+    if hasattr(found, "resampled"):
+        return [found.score, found.resampled, found.status]
+    if hasattr(found, "inner"):
+        return [found.scores.scores, found.alpha, found.inner, found.scores.status]
     if hasattr(found, "W"):
         return [found.W.numpy(), found.mean.numpy(), found.scale.numpy(), found.status]
     return [found.scores, found.status]
@@ -142,6 +165,30 @@ def test_other_work_begins_afresh(problem, tmp_path, change):
         y = y[::-1].copy()
     found = score_map(X, y, checkpoint=path, **more)
     np.testing.assert_array_equal(found.scores, score_map(X, y, **more).scores)
+
+
+@pytest.mark.parametrize("change", ["seed", "count", "shuffle", "groups", "folds", "labels"])
+def test_other_permutations_and_resamples_begin_afresh(problem, tmp_path, change):
+    X, y = problem
+    more = {
+        "seed": {"seed": 1},
+        "shuffle": {"shuffle": "global"},
+        "groups": {"groups": np.arange(N) % 2},
+        "folds": {"cv": [(np.arange(20), np.arange(20, N))]},
+    }.get(change, {})
+    count = 8 if change == "count" else 9
+    labels = y[::-1].copy() if change == "labels" else y
+    for call in (significance_map, bootstrap_map):
+        if call is bootstrap_map and change in ("shuffle", "groups"):
+            continue
+        path = tmp_path / f"{call.__name__}.safetensors"
+        with pytest.raises(KeyboardInterrupt):
+            call(Stopping(X, 9), y, 9, checkpoint=path)
+        assert path.exists()
+        found = call(X, labels, count, checkpoint=path, **more)
+        expected = call(X, labels, count, **more)
+        for a, b in zip(_numbers(found), _numbers(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("damage", ["short", "flipped", "other"])

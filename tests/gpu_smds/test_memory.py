@@ -14,13 +14,16 @@ _MEASURED = """
 import json, sys
 import numpy as np, torch
 from benchmarks.memory import peak_memory
-from gpu_smds import METRICS, fit_map, score_map, transfer_map
+from gpu_smds import (
+    METRICS, bootstrap_map, fit_map, score_map, significance_map, transfer_map
+)
 
 n, d, budget, case = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 torch.set_num_threads(8)  # as many sites at once as the budget lets through
 generator = torch.Generator().manual_seed(0)
 X = torch.randn(n, 24, d, generator=generator)
 y = torch.rand(n, generator=generator).numpy()
+alphas = np.logspace(-2, 6, 17)
 few, fitted = torch.randn(30, 2, 8, generator=generator), fit_map(X[:, :1], y, standardize="all")
 calls = {
     "ridge": lambda X, y: score_map(X, y, memory_budget=budget),
@@ -35,6 +38,12 @@ calls = {
     "orthonormal fit": lambda X, y: fit_map(X, y, orthonormal=True, memory_budget=budget),
     "fit": lambda X, y: fit_map(X, y, standardize="all", memory_budget=budget),
     "transfer": lambda X, y: transfer_map(fitted, X, y, memory_budget=budget),
+    "alpha path": lambda X, y: score_map(X, y, alpha=list(alphas), memory_budget=budget),
+    "permutations": lambda X, y: significance_map(X, y, 300, memory_budget=budget),
+    "orthonormal permutations": lambda X, y: significance_map(
+        X, y, 300, orthonormal=True, standardize="all", memory_budget=budget
+    ),
+    "bootstrap": lambda X, y: bootstrap_map(X, y, 300, memory_budget=budget),
 }
 call = calls[case]
 if case != "transfer":
@@ -59,6 +68,10 @@ CASES = {
     "orthonormal fit": (4000, 500, 100 << 20),
     "fit": (2000, 400, 100 << 20),
     "transfer": (4000, 500, 60 << 20),
+    "alpha path": (1000, 600, 150 << 20),
+    "permutations": (1500, 300, 150 << 20),
+    "orthonormal permutations": (2000, 500, 100 << 20),
+    "bootstrap": (1500, 300, 150 << 20),
 }
 
 

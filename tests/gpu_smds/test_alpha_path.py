@@ -1,0 +1,177 @@
+"""Many penalties from one eigendecomposition are as good as a factor for each."""
+
+import cases
+import numpy as np
+import pytest
+import tolerances
+import torch
+
+from gpu_smds import Status, fitting, score_map, solve
+from gpu_smds.blas import gram
+from gpu_smds.solve import ridge_, ridge_path, ridge_svd, signs
+
+N = 60
+ALPHAS = [0.0, 1e-9, *np.logspace(-3, 6, 13), 1e9, 1e14]
+SOLVERS = {
+    "primal": (None, 12),
+    "dual": (None, 90),
+    "primal-train": ("train", 12),
+    "dual-train": ("train", 90),
+    "primal-all": ("all", 12),
+    "dual-all": ("all", 90),
+}
+
+
+def _one_by_one(X, y, alphas, **more):
+    return np.stack([score_map(X, y, alpha=alpha, **more).scores for alpha in alphas])
+
+
+def _degenerate(rng, d):
+    y = cases.labels(rng, N)
+    X = cases.states(rng, y, (2, 2), d)
+    X[:, 0, 1] = rng.normal(size=d)
+    X[5, 1, 1, 3] = np.nan
+    return X, y
+
+
+@pytest.mark.parametrize("cv", [3, [(np.arange(40), np.arange(40, N))]])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_path_is_its_penalties_one_by_one(rng, name, cv):
+    standardize, d = SOLVERS[name]
+    X, y = _degenerate(rng, d)
+    assert len(ALPHAS) == 17
+    more = {"standardize": standardize, "cv": cv}
+    many = score_map(X, y, alpha=ALPHAS, **more)
+    expected = _one_by_one(X, y, ALPHAS, **more)
+    np.testing.assert_allclose(many.scores, expected, rtol=0, atol=tolerances.SCORE)
+    assert np.ptp(many.scores[:, 0, 0, 0]) > 1e-3  # the penalty matters
+    np.testing.assert_array_equal(
+        many.worst_status[3], [[Status.OK, Status.CONSTANT], [Status.OK, Status.NON_FINITE]]
+    )
+    np.testing.assert_array_equal(np.isnan(many.scores), many.status > Status.UNDETERMINED)
+
+
+@pytest.mark.parametrize("standardize", [None, "train", "all"])
+@pytest.mark.parametrize("shape", [(300, 160), (60, 120)])
+def test_massive_features_do_not_blur_the_others(rng, shape, standardize):
+    """A few features thousands of times the others, as language models have.
+
+    An eigendecomposition by itself errs by eps times the largest eigenvalue everywhere: scores
+    were off by 1e-3 here before its solutions were refined.
+    """
+    n, d = shape
+    y = cases.labels(rng, n)
+    X = cases.states(rng, y, (4,), d, outlier=1.0)
+    X[:, 0, :3] *= 1e4
+    X[:, 1, d // 2] *= 1e5
+    X[:, 2, -3:] *= 1e6
+    X[:, 3] += 1e3 * rng.normal(size=(n, 2)) @ rng.normal(size=(2, d))
+    many = score_map(X, y, alpha=ALPHAS, standardize=standardize)
+    expected = _one_by_one(X, y, ALPHAS, standardize=standardize)
+    np.testing.assert_allclose(many.scores, expected, rtol=0, atol=tolerances.SCORE)
+
+
+@pytest.mark.parametrize("massive", [1.0, 1e3, 1e5])
+def test_solutions_are_those_of_the_svd(rng, massive):
+    """Without help from the fall-back, from the states themselves."""
+    X = torch.from_numpy(rng.normal(size=(2, 240, 120)))
+    X[0, :, :3] *= massive
+    X -= X.mean(1, keepdim=True)
+    Y = torch.from_numpy(rng.normal(size=(240, 2)))
+    Y -= Y.mean(0)
+    alphas = [float(alpha) for alpha in np.logspace(-3, 5, 17)]
+    C, probe = gram(X.mT), X.mT @ signs(240, X)
+    before = C.clone()
+    path = list(ridge_path(C, X.mT @ Y, probe, alphas))
+    torch.testing.assert_close(C, before, rtol=0, atol=0)
+    assert len(path) == 17
+    for alpha, fit in list(zip(alphas, path, strict=True))[::4]:
+        single = ridge_(before.clone(), X.mT @ Y, probe, alpha)
+        expected = X @ ridge_svd(X, Y, alpha)
+        spread = expected.std()
+        assert not fit.failed.any()
+        assert not fit.doubtful(X @ fit.solution, [slice(None)]).any()
+        assert (X @ fit.solution - expected).abs().max() < tolerances.SCORE * spread
+        torch.testing.assert_close(fit.root, single.root, rtol=1e-12, atol=0)
+        for own, other in ((fit.solution, single.solution), (fit.probe, single.probe)):
+            assert (own - other).norm() < tolerances.SCORE * other.norm()
+
+
+def test_what_no_refinement_saves_has_failed():
+    """Not positive definite, or so badly graded that the steps do not converge."""
+    rng = np.random.default_rng(0)
+    C = torch.from_numpy(rng.normal(size=(3, 120, 120)))
+    C = C @ C.mT + torch.eye(120)
+    C[1, 0] = C[1, :, 0] = 0
+    C[1, 0, 0] = -1.0
+    scale = torch.ones(120, dtype=torch.float64)
+    scale[::2] = 1e9
+    C[2] *= scale[:, None] * scale
+    B = torch.from_numpy(rng.normal(size=(3, 120, 2)))
+    fits = list(ridge_path(C, B, B[..., 0], [1e-3, 1e-2]))
+    for fit in fits:
+        assert fit.failed.tolist() == [False, True, True]
+
+
+def _count(monkeypatch, module, name):
+    counted, plain = [], getattr(module, name)
+
+    def watched(C, *rest, **named):
+        counted.append(len(C))
+        return plain(C, *rest, **named)
+
+    monkeypatch.setattr(module, name, watched)
+    return counted
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_one_eigendecomposition_for_each_training_set(rng, monkeypatch, name):
+    standardize, d = SOLVERS[name]
+    X, y = _degenerate(rng, d)
+    decomposed = _count(monkeypatch, solve, "eigh")
+    factored = _count(monkeypatch, fitting, "ridge_")
+    for cv, folds in ((4, 4), (None, 1)):
+        score_map(X, y, alpha=ALPHAS[1:], standardize=standardize, cv=cv)
+        assert sum(decomposed) == 4 * folds  # of each of the four sites
+        assert not factored
+        decomposed.clear()
+    few = ALPHAS[1:16]
+    score_map(X, y, alpha=few, standardize=standardize)
+    assert not decomposed
+    assert sum(factored) == 4 * 3 * len(few)
+
+
+def test_several_manifolds_share_a_path(rng):
+    X, y = _degenerate(rng, 12)
+    manifolds = ["circular", "semicircular", "euclidean"]
+    many = score_map(X, y, manifold=manifolds, alpha=ALPHAS)
+    for m, manifold in enumerate(manifolds):
+        one = score_map(X, y, manifold=manifold, alpha=ALPHAS)
+        tolerances.assert_same(many.scores[m], one.scores)
+
+
+@pytest.mark.parametrize("d", [12, 90])
+def test_budget_and_threads_change_nothing(rng, d):
+    X, y = _degenerate(rng, d)
+    whole = score_map(X, y, alpha=ALPHAS)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found = score_map(X, y, alpha=ALPHAS, memory_budget=4 << 20)
+            tolerances.assert_same(found.scores, whole.scores)
+            alone = score_map(X[:, 0, 0], y, alpha=ALPHAS)
+            tolerances.assert_same(alone.scores, whole.scores[:, :, 0, 0])
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", SOLVERS)
+def test_cuda_equals_cpu(rng, name):
+    standardize, d = SOLVERS[name]
+    X, y = _degenerate(rng, d)
+    cpu = score_map(X, y, alpha=ALPHAS, standardize=standardize)
+    cuda = score_map(X, y, alpha=ALPHAS, standardize=standardize, device="cuda")
+    np.testing.assert_array_equal(cpu.status, cuda.status)
+    np.testing.assert_allclose(cpu.scores, cuda.scores, rtol=0, atol=tolerances.REFINED)
