@@ -8,6 +8,8 @@ import numpy as np
 
 from gpu_smds.folds import Folds, take
 
+_STREAM = 0x5EED
+
 #: What moves: single rows, single rows within their group, or whole groups.
 EXCHANGES = ("rows", "within_groups", "whole_groups")
 
@@ -84,7 +86,8 @@ def draw_permutations(
             "no labels can be exchanged: every block holds one sample, or no two groups have as "
             "many samples in the same blocks"
         )
-    generator = np.random.default_rng(seed)
+    # A stream of its own: labels may have been drawn or shuffled by this very seed.
+    generator = np.random.default_rng([seed, _STREAM])
     permutations = np.tile(np.arange(n, dtype=np.int32), (count, 1))
     for permutation in permutations:
         for rows in movable:

@@ -289,7 +289,8 @@ def significance_map(
         state = torch.zeros(len(block), dtype=torch.int8, device=where)
         for fold in fold_systems(states, plan):
             f = fold.number
-            smooth = smoother(fold, relabelled.embeddings(f, slice(0, _TRIALS)))
+            trials = relabelled.embeddings(f, slice(0, _TRIALS))
+            smooth = smoother(fold, trials, len(in_order))
             for chunk in chunks:
                 Z, undetermined = smooth(relabelled.embeddings(f, chunk))
                 causes = {
@@ -313,6 +314,8 @@ def significance_map(
     hat = sites.d * (n_train + n_test) if thin_factors else n_test * n_train
     per_site += 8 * (2 * hat + n_train * sites.d + len(in_order))
     per_site += 16 * (n_test + _TRIALS * k) * max(min(n_train, sites.d), 1) + thin * size
+    if orthonormal and sites.d > n_train:
+        per_site += 8 * n_train * (n_train + n_test)
     if 0.0 in alphas and not orthonormal:
         per_site += 8 * n_train**2
     if needs_whole([measure]):

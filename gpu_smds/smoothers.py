@@ -14,8 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gpu_smds.blas import multiply
-from gpu_smds.solve import procrustes, ridge_, ridge_svd, signs
+from gpu_smds.blas import gram, multiply
+from gpu_smds.solve import inverse_root, procrustes, ridge_, ridge_svd, signs
 from gpu_smds.systems import FoldSystem
 
 #: Embeddings ``(c, k, n_train)`` of c label sets → projected test rows ``(b, c, k, n_test)``, up to
@@ -23,7 +23,7 @@ from gpu_smds.systems import FoldSystem
 Smoother = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def smoother(fold: FoldSystem, trials: Tensor) -> Smoother:
+def smoother(fold: FoldSystem, trials: Tensor, count: int) -> Smoother:
     """What turns embeddings of a fold's training labels into projections of its test rows.
 
     The solver's first alpha is taken.
@@ -35,9 +35,11 @@ def smoother(fold: FoldSystem, trials: Tensor) -> Smoother:
     trials
         ``(t, k, n_train)`` embeddings on which the precision of H is judged; where it does not
         suffice H is formed from the SVD of the states.
+    count
+        Number of label sets that it will be used for.
     """
     if fold.plan.solver.orthonormal:
-        return _procrustes_of(fold)
+        return _procrustes_of(fold, count)
     factors = _hat(fold, trials)
     determined = torch.zeros(1, 1, dtype=torch.bool, device=trials.device)
 
@@ -105,7 +107,7 @@ def _through(Y: Tensor, factors: Sequence[Tensor]) -> Tensor:
     return Y
 
 
-def _procrustes_of(fold: FoldSystem) -> Smoother:
+def _procrustes_of(fold: FoldSystem, count: int) -> Smoother:
     fold.states.materialise()
     T = fold.train()
 
@@ -116,7 +118,23 @@ def _procrustes_of(fold: FoldSystem) -> Smoother:
         Z = fold.project(Wt.movedim(1, 2).flatten(2)).mT
         return Z.unflatten(1, (c, k)), undetermined
 
-    return rotated
+    n_train, d = T.shape[1:]
+    if d <= n_train or count * fold.embedding.shape[1] <= n_train:
+        return rotated
+    # With M = TᵀY the map is M (MᵀM)^(−1/2), so that products between samples are all it takes.
+    K, K_test = gram(T), fold.project(T.mT)
+
+    def from_products(Y: Tensor) -> tuple[Tensor, Tensor]:
+        c, k, _ = Y.shape
+        rows = Y.flatten(0, 1)
+        image = multiply(rows, K).unflatten(1, (c, k))
+        root, hard = inverse_root(Y @ image.mT)
+        if bool(hard.any()):
+            return rotated(Y)
+        Z = root @ multiply(rows, K_test.mT).unflatten(1, (c, k))
+        return Z, torch.zeros_like(hard)
+
+    return from_products
 
 
 def _spans(t: int, k: int) -> Sequence[slice]:

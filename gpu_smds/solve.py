@@ -227,14 +227,22 @@ def procrustes(M: Tensor) -> tuple[Tensor, Tensor]:
     if d < k:
         transposed, undetermined = procrustes(M.mT)
         return transposed.mT, undetermined
-    values, vectors = torch.linalg.eigh(M.mT @ M)
-    largest = values[..., -1:]
-    hard = values[..., 0] <= _SQUARED_CONDITION * largest[..., 0]
-    root = values.clamp(min=torch.finfo(values.dtype).tiny).rsqrt()
-    Wt = M @ (vectors * root[..., None, :]) @ vectors.mT
+    root, hard = inverse_root(M.mT @ M)
+    Wt = M @ root
     undetermined = torch.zeros_like(hard)
     if bool(hard.any()):
         U, S, Vt = torch.linalg.svd(M[hard], full_matrices=False)
         Wt[hard] = U @ Vt
         undetermined[hard] = S[..., -1] <= d * torch.finfo(S.dtype).eps * S[..., 0]
     return Wt, undetermined
+
+
+def inverse_root(G: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse square roots ``(*batch, k, k)`` of MᵀM, and where M has to be decomposed itself.
+
+    There its condition ``(*batch)`` is such that its square loses too many digits.
+    """
+    values, vectors = torch.linalg.eigh(G)
+    hard = values[..., 0] <= _SQUARED_CONDITION * values[..., -1]
+    root = values.clamp(min=torch.finfo(values.dtype).tiny).rsqrt()
+    return (vectors * root[..., None, :]) @ vectors.mT, hard

@@ -324,6 +324,18 @@ def test_permutations_that_change_nothing_count(rng):
             np.testing.assert_array_equal(p, [1, np.nan, 1, 1])
 
 
+@pytest.mark.parametrize("standardize", [None, "train", "all"])
+def test_rigid_maps_of_many_features_take_products_between_samples(rng, monkeypatch, standardize):
+    y = cases.labels(rng, N)
+    X = cases.states(rng, y, (3,), 70, outlier=3.0)
+    taken, plain = [], smoothers.inverse_root
+    monkeypatch.setattr(smoothers, "inverse_root", lambda G: (taken.append(1), plain(G))[1])
+    arguments = {"orthonormal": True, "standardize": standardize}
+    found = significance_map(X, y, 40, **arguments)
+    assert taken
+    _check(X, y, found, tried=(0, 20, 39), **arguments)
+
+
 def test_labels_that_cannot_change_are_refused(rng):
     """Groups of one label each, within which every permutation is the labels themselves."""
     y = np.arange(N) % 6 / 6
