@@ -18,6 +18,10 @@ from gpu_smds.blas import gram, multiply
 from gpu_smds.solve import inverse_root, procrustes, ridge_, ridge_svd, signs
 from gpu_smds.systems import FoldSystem
 
+# From so many columns for each training sample on, products between samples are worth forming
+# (measured on the CPU at 4096 features).
+_WORTH = 8
+
 #: Embeddings ``(c, k, n_train)`` of c label sets → projected test rows ``(b, c, k, n_test)``, up to
 #: a shift, and which are undetermined, a bool tensor that broadcasts to ``(b, c)``.
 Smoother = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -119,7 +123,7 @@ def _procrustes_of(fold: FoldSystem, count: int) -> Smoother:
         return Z.unflatten(1, (c, k)), undetermined
 
     n_train, d = T.shape[1:]
-    if d <= n_train or count * fold.embedding.shape[1] <= n_train:
+    if d <= n_train or _WORTH * count * fold.embedding.shape[1] <= n_train:
         return rotated
     # With M = TᵀY the map is M (MᵀM)^(−1/2), so that products between samples are all it takes.
     K, K_test = gram(T), fold.project(T.mT)
