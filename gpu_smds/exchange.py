@@ -64,10 +64,24 @@ def draw_permutations(
     ValueError
         No row can move, or an exchange by groups without groups.
     """
-    n = len(blocks)
+    movable = exchangeable(blocks, groups, exchange)
+    # A stream of its own: labels may have been drawn or shuffled by this very seed.
+    generator = np.random.default_rng([seed, _STREAM])
+    permutations = np.tile(np.arange(len(blocks), dtype=np.int32), (count, 1))
+    for permutation in permutations:
+        for rows in movable:
+            permutation[rows] = rows[generator.permutation(len(rows))]
+    return permutations
+
+
+def exchangeable(blocks: np.ndarray, groups: np.ndarray | None, exchange: str) -> list[np.ndarray]:
+    """Rows ``(units, rows of a unit)`` that may change places, for each kind of unit.
+
+    Arguments and errors are those of :func:`draw_permutations`.
+    """
     if exchange != "rows" and groups is None:
         raise ValueError(f"exchange={exchange!r} needs groups=, one name per sample")
-    unit = np.arange(n)
+    unit = np.arange(len(blocks))
     if groups is not None and exchange == "whole_groups":
         unit = groups
     elif groups is not None and exchange == "within_groups":
@@ -79,17 +93,10 @@ def draw_permutations(
     alike: dict[bytes, list[np.ndarray]] = {}
     for rows in by_unit:
         alike.setdefault(blocks[rows].tobytes(), []).append(rows)
-    # (units, rows of each): those that may change places.
     movable = [np.stack(rows) for rows in alike.values() if len(rows) > 1]
     if not movable:
         raise ValueError(
             "no labels can be exchanged: every block holds one sample, or no two groups have as "
             "many samples in the same blocks"
         )
-    # A stream of its own: labels may have been drawn or shuffled by this very seed.
-    generator = np.random.default_rng([seed, _STREAM])
-    permutations = np.tile(np.arange(n, dtype=np.int32), (count, 1))
-    for permutation in permutations:
-        for rows in movable:
-            permutation[rows] = rows[generator.permutation(len(rows))]
-    return permutations
+    return movable

@@ -18,7 +18,13 @@ from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_alphas, as_labels, check_choice, resolve_device
 from gpu_smds.budget import most_sites, resolve_budget
 from gpu_smds.checkpoint import Checkpoint, fingerprint, kept
-from gpu_smds.exchange import EXCHANGES, as_groups, draw_permutations, exchange_blocks
+from gpu_smds.exchange import (
+    EXCHANGES,
+    as_groups,
+    draw_permutations,
+    exchange_blocks,
+    exchangeable,
+)
 from gpu_smds.fitting import bytes_per_site
 from gpu_smds.folds import resolve_folds
 from gpu_smds.manifolds import resolve_manifold
@@ -250,12 +256,13 @@ def significance_map(
             f"memory_budget of {budget:,} bytes is too small: {n_permutations} permutations and "
             f"the scores under them take {collected:,}"
         )
-    drawn = draw_permutations(blocks, names, exchange, int(n_permutations), seed)
-    if (labels[drawn] == labels).all():
+    movable = exchangeable(blocks, names, exchange)
+    if all((labels[rows] == labels[rows[:1]]).all() for rows in movable):
         raise ValueError(
             "all labels that may change places are equal, so that permuting them changes nothing: "
             'where groups share one label, exchange="whole_groups"'
         )
+    drawn = draw_permutations(blocks, names, exchange, int(n_permutations), seed)
     # In the folds' order of rows, the labels as they are in front.
     place = np.argsort(folds.order).astype(np.int32)
     in_order = torch.from_numpy(

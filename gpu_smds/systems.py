@@ -94,10 +94,10 @@ class Plan:
             train, test = every[fold.train], every[fold.test]
             # index_add, since a bootstrap repeats rows.
             reducer[:, f, :K].index_add_(0, train, Y)
-            weights = reducer.new_ones(n)
-            reducer[:, f, K].index_add_(0, train, weights[: len(train)] / max(len(train), 1))
-            reducer[:, f, K + 1].index_add_(0, test, weights[: len(test)] / max(len(test), 1))
-            reducer[:, f, K + 2].index_add_(0, test, signs(len(test), weights))
+            for column, rows in ((K, train), (K + 1, test)):
+                share = reducer.new_full((len(rows),), 1 / max(len(rows), 1))
+                reducer[:, f, column].index_add_(0, rows, share)
+            reducer[:, f, K + 2].index_add_(0, test, signs(len(test), reducer))
         return cls(folds, solver, targets, reducer)
 
 

@@ -74,9 +74,10 @@ def test_a_hand_written_loop(rng, name):
 def test_splitters_and_any_number_of_site_axes(rng):
     X, y = _problem(rng, 8)
     outer, inner = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0), KFold(4)
-    for states in (X, X[:, 0], X[:, 0, 0]):
-        found = nested_map(states, y, ALPHAS, cv=outer, inner_cv=inner)
-        expected = _by_hand(states, y, ALPHAS, list(outer.split(y)), inner)
+    few = ALPHAS[::2]
+    for states in (X[:, 0], X[:, 0, 0]):
+        found = nested_map(states, y, few, cv=outer, inner_cv=inner)
+        expected = _by_hand(states, y, few, list(outer.split(y)), inner)
         np.testing.assert_array_equal(found.alpha, expected[1])
         np.testing.assert_allclose(found.scores.scores, expected[0], rtol=0, atol=tolerances.SCORE)
     masks = []
