@@ -159,6 +159,7 @@ def _draw(run: Run, setting: Setting, found: Transfer) -> list[Path]:
             "where two maps share a "
             f"direction; two random maps of {setting.states.shape[3]} features have about "
             f"{_random_cosine(compared.angles.shape[2], setting.states.shape[3]):.2f}."
+            + named(setting.protocol)
         ),
         axes_labels=("map of", "map of"),
         colorbar_label="cosine",
