@@ -17,6 +17,7 @@ from gpu_smds.fitted import FittedMap
 from gpu_smds.maps import fit_map, score_map
 from gpu_smds.nested import NestedMap, nested_map
 from gpu_smds.one_pass import OnePass
+from gpu_smds.p_values import SignificanceMap
 from gpu_smds.results import ScoreMap
 from gpu_smds.shapes import (
     BaseShape,
@@ -38,7 +39,7 @@ from gpu_smds.shapes import (
     TorusShape,
     manifold_names,
 )
-from gpu_smds.significance import SignificanceMap, significance_map
+from gpu_smds.significance import significance_map
 from gpu_smds.similarity import similarity_map
 from gpu_smds.status import Status
 from gpu_smds.stress import METRICS, StressMetrics

@@ -1,19 +1,15 @@
-"""Is a score more than chance? A permutation test of every site, corrected for their number."""
+"""Is a score more than chance? A permutation test of every site."""
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds._files import load_tensors, save_tensors
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import as_alphas, as_labels, check_choice, resolve_device
 from gpu_smds.budget import most_sites, resolve_budget
@@ -26,140 +22,23 @@ from gpu_smds.exchange import (
     exchangeable,
 )
 from gpu_smds.fitting import bytes_per_site
-from gpu_smds.folds import resolve_folds
+from gpu_smds.folds import Folds, resolve_folds
 from gpu_smds.manifolds import resolve_manifold
+from gpu_smds.p_values import SignificanceMap
 from gpu_smds.relabelled import AcrossParts, Relabelled, WithinParts, repeats_rows
 from gpu_smds.sites import Block, Sites
 from gpu_smds.smoothers import in_factors, smoother
 from gpu_smds.states import CentredStates
-from gpu_smds.status import Status, explain
+from gpu_smds.status import Status
 from gpu_smds.stress import metric_name, needs_whole
 from gpu_smds.sweep import Job, sweep
 from gpu_smds.systems import STANDARDIZE, Plan, Solver, fold_systems
-from gpu_smds.targets import Target
+from gpu_smds.targets import Target, Targets
 
 # Bytes of the embeddings and projections of the permutations that are worked on together.
 _CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}
-# Permutations that exchange equal labels give the same score but for rounding, and count as such.
-_ROUNDING = 1e-12
 # Label sets, the given one among them, on which the precision of a site's factor is judged.
 _TRIALS = 5
-
-
-@dataclass(frozen=True)
-class SignificanceMap:
-    """What the labels' score is worth beside that of permuted labels, for every site.
-
-    One entry per site, NaN where undefined, but in ``null``, ``permutations`` and ``metadata``.
-
-    Attributes
-    ----------
-    score
-        Mean score over the folds, that of :func:`gpu_smds.score_map`.
-    null_mean, null_sd
-        Mean and standard deviation (ddof 1) of the scores under permuted labels.
-    z
-        ``(score − null_mean) / null_sd``; NaN where the scores do not vary.
-    p
-        ``(b + 1) / (m + 1)`` where b of m permutations score at least as high. Exact under the
-        hypothesis that labels within a block are exchangeable (Phipson & Smyth 2010).
-    p_family
-        Corrected for all sites of the call together: the share of label sets, the given one
-        included, whose largest standardised score over all sites is at least this site's
-        (max-T, Westfall & Young 1993). What is at most 0.05 keeps the chance of a single false
-        claim anywhere at 5 %.
-    q
-        Benjamini and Hochberg's: sites with q ≤ 0.05 hold an expected 5 % false ones.
-    status
-        int8 values of :class:`gpu_smds.Status`.
-    null
-        ``(m, *sites)`` the scores under permuted labels.
-    permutations
-        ``(m, n)``: ``null[b]`` is the score of the labels ``y[permutations[b]]``; None when loaded
-        from a file.
-    metadata
-        JSON-able facts that travel with :meth:`save`.
-    """
-
-    score: np.ndarray
-    null_mean: np.ndarray
-    null_sd: np.ndarray
-    z: np.ndarray
-    p: np.ndarray
-    p_family: np.ndarray
-    q: np.ndarray
-    status: np.ndarray
-    null: np.ndarray
-    permutations: np.ndarray | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        score: np.ndarray,
-        null: np.ndarray,
-        status: np.ndarray,
-        permutations: np.ndarray | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Test scores ``(*sites)`` against those of permuted labels ``(m, *sites)``."""
-        # Without site axes as well, where numpy would give numbers for arrays.
-        score, null = np.asarray(score), np.asarray(null)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.asarray(null.mean(0))
-            sd = np.asarray(null.std(0, ddof=1)) if len(null) > 1 else np.full_like(mean, np.nan)
-            z = np.asarray((score - mean) / np.where(sd > _ROUNDING, sd, np.nan))
-        reached = (1.0 + (null >= score - _ROUNDING).sum(0)) / (len(null) + 1)
-        p = np.where(np.isnan(score), np.nan, reached)
-        return cls(
-            score,
-            mean,
-            sd,
-            z,
-            p,
-            family_wise(score, null),
-            false_discovery(p),
-            status,
-            null,
-            permutations,
-            metadata or {},
-        )
-
-    def significant(self, level: float = 0.05) -> np.ndarray:
-        """Sites ``(*sites)`` bool with a family-wise p of at most ``level``."""
-        found: np.ndarray = np.asarray(self.p_family <= level)
-        return found
-
-    def band(self, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Ends ``(*sites)`` of the interval that holds a share of the scores of permuted labels."""
-        low, high = np.quantile(self.null, [(1 - share) / 2, (1 + share) / 2], axis=0)
-        return low, high
-
-    def explain(self) -> dict[str, tuple[int, str]]:
-        """Statuses that occur: name → (number of sites, explanation)."""
-        return explain(self.status)
-
-    def save(self, path: str | Path) -> None:
-        """Write a safetensors file, atomically; the permutations are left out."""
-        tensors = {"score": self.score, "null": self.null, "status": self.status}
-        header = json.dumps({"metadata": self.metadata})
-        save_tensors(path, tensors, {"gpu_smds.SignificanceMap": header})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            No such file; cut short or not a significance map.
-        """
-        tensors, header = load_tensors(path, "gpu_smds.SignificanceMap")
-        metadata = json.loads(header)["metadata"]
-        null = tensors["null"]
-        # A file holds an array of no axes as one of one.
-        score, status = (tensors[name].reshape(null.shape[1:]) for name in ("score", "status"))
-        return cls.of(score, null, status, metadata=metadata)
 
 
 def significance_map(
@@ -246,27 +125,8 @@ def significance_map(
     if repeats_rows(folds, sites.n):
         raise ValueError("cv scores a sample twice in one fold, which no permutation keeps apart")
     names = None if groups is None else as_groups(groups, sites.n)
-    blocks = exchange_blocks(folds, sites.n)
-    if shuffle == "global":
-        blocks = np.zeros(sites.n, dtype=np.int64)
-    # Permutations, in two orders of rows, and the scores under them, where they are collected.
-    collected = 8 * sites.n * n_permutations + 32 * len(sites) * (n_permutations + 1)
-    if collected > budget:
-        raise ValueError(
-            f"memory_budget of {budget:,} bytes is too small: {n_permutations} permutations and "
-            f"the scores under them take {collected:,}"
-        )
-    movable = exchangeable(blocks, names, exchange)
-    if all((labels[rows] == labels[rows[:1]]).all() for rows in movable):
-        raise ValueError(
-            "all labels that may change places are equal, so that permuting them changes nothing: "
-            'where groups share one label, exchange="whole_groups"'
-        )
-    drawn = draw_permutations(blocks, names, exchange, int(n_permutations), seed)
-    # In the folds' order of rows, the labels as they are in front.
-    place = np.argsort(folds.order).astype(np.int32)
-    in_order = torch.from_numpy(
-        np.concatenate([np.arange(sites.n, dtype=np.int32)[None], place[drawn[:, folds.order]]])
+    drawn, in_order, collected = _drawn(
+        labels, folds, names, exchange, shuffle, int(n_permutations), seed, len(sites), budget
     )
     ordered = labels[folds.order]
     target = Target.of(shape, folds, ordered, where, budget // (8 * len(folds)), [measure])
@@ -281,14 +141,9 @@ def significance_map(
     scores = torch.full((len(sites), len(in_order)), torch.nan, dtype=torch.float64, device=where)
     status = torch.zeros(len(sites), dtype=torch.int8, device=where)
 
-    k = relabelled.observed.stacked[0].shape[1]
-    largest = max(folds.folds, key=lambda fold: fold.n_train)
-    n_train, n_test = largest.n_train, max(fold.n_test for fold in folds.folds)
-    # Embeddings and projections in several copies, and the row numbers that bring them about.
-    thin = 8 * (k * (2 * n_train + 4 * n_test) + 2 * (n_train + n_test))
-    thin += 8 * k * 2 * sites.d * bool(orthonormal)
-    together = min(_CHUNK_BYTES.get(where.type, 4 << 20), budget // 8) // thin
-    size = min(len(in_order), max(1, together))
+    per_site, size = _memory(
+        sites, folds, solver, relabelled.observed, measure, len(in_order), where, budget
+    )
     chunks = [slice(i, min(i + size, len(in_order))) for i in range(0, len(in_order), size)]
 
     def visit(block: Block, states: CentredStates) -> None:
@@ -316,17 +171,6 @@ def significance_map(
         scores[span] = mean.masked_fill(mean.isnan().any(1, keepdim=True), torch.nan)
         status[span] = state
 
-    per_site = bytes_per_site(sites, folds, solver, k, where, written=True)
-    thin_factors = in_factors(n_train, n_test, sites.d)
-    hat = sites.d * (n_train + n_test) if thin_factors else n_test * n_train
-    per_site += 8 * (2 * hat + n_train * sites.d + len(in_order))
-    per_site += 16 * (n_test + _TRIALS * k) * max(min(n_train, sites.d), 1) + thin * size
-    if orthonormal and sites.d > n_train:
-        per_site += 8 * n_train * (n_train + n_test)
-    if 0.0 in alphas and not orthonormal:
-        per_site += 8 * n_train**2
-    if needs_whole([measure]):
-        per_site += 17 * 8 * n_test**2
     results = (scores, status)
 
     def key() -> str:
@@ -355,34 +199,78 @@ def significance_map(
     )
 
 
-def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Family-wise p ``(*sites)`` by max-T of scores ``(*sites)`` and a null ``(m, *sites)``.
+def _drawn(
+    labels: np.ndarray,
+    folds: Folds,
+    groups: np.ndarray | None,
+    exchange: str,
+    shuffle: str,
+    count: int,
+    seed: int,
+    n_sites: int,
+    budget: int,
+) -> tuple[np.ndarray, Tensor, int]:
+    """Permutations of the labels.
 
-    A site's scores are standardised by the mean and standard deviation over all m + 1 label sets,
-    the given one included, which makes them exchangeable and the test exact.
+    As they are given out ``(count, n)``; with the labels as they are in front ``(count + 1, n)`` in
+    the folds' order of rows; and the bytes of both and of the scores under them.
     """
-    every = np.concatenate([score[None], null]).reshape(len(null) + 1, -1)
-    defined = np.isfinite(every).all(0)
-    # Where all labels give one score but for rounding there is nothing to find.
-    tested = defined & (np.ptp(every, axis=0) > _ROUNDING)
-    p = np.where(defined, 1.0, np.nan)
-    if tested.any():
-        t = every[:, tested]
-        t = (t - t.mean(0)) / t.std(0)
-        largest = t.max(1)
-        p[tested] = (largest[:, None] >= t[0] - 1e3 * _ROUNDING).mean(0)
-    return p.reshape(score.shape)
+    n = len(labels)
+    blocks = exchange_blocks(folds, n)
+    if shuffle == "global":
+        blocks = np.zeros(n, dtype=np.int64)
+    # Permutations, in two orders of rows, and the scores under them, where they are collected.
+    collected = 8 * n * count + 32 * n_sites * (count + 1)
+    if collected > budget:
+        raise ValueError(
+            f"memory_budget of {budget:,} bytes is too small: {count} permutations and "
+            f"the scores under them take {collected:,}"
+        )
+    movable = exchangeable(blocks, groups, exchange)
+    if all((labels[rows] == labels[rows[:1]]).all() for rows in movable):
+        raise ValueError(
+            "all labels that may change places are equal, so that permuting them changes nothing: "
+            'where groups share one label, exchange="whole_groups"'
+        )
+    drawn = draw_permutations(blocks, groups, exchange, count, seed)
+    place = np.argsort(folds.order).astype(np.int32)
+    in_order = torch.from_numpy(
+        np.concatenate([np.arange(n, dtype=np.int32)[None], place[drawn[:, folds.order]]])
+    )
+    return drawn, in_order, collected
 
 
-def false_discovery(p: np.ndarray) -> np.ndarray:
-    """Benjamini and Hochberg's q ``(*sites)`` of p values; NaN where p is."""
-    q = np.full(p.size, np.nan)
-    flat = p.reshape(-1)
-    at = np.flatnonzero(np.isfinite(flat))
-    order = at[np.argsort(flat[at])][::-1]
-    ranks = np.arange(len(order), 0, -1)
-    q[order] = np.minimum.accumulate(np.minimum(flat[order] * len(order) / ranks, 1.0))
-    return q.reshape(p.shape)
+def _memory(
+    sites: Sites,
+    folds: Folds,
+    solver: Solver,
+    targets: Targets,
+    metric: str,
+    count: int,
+    device: torch.device,
+    budget: int,
+) -> tuple[int, int]:
+    """Bytes that a site takes, and how many permutations are worked on together."""
+    k = targets.stacked[0].shape[1]
+    largest = max(folds.folds, key=lambda fold: fold.n_train)
+    n_train, n_test = largest.n_train, max(fold.n_test for fold in folds.folds)
+    # Embeddings and projections in several copies, and the row numbers that bring them about.
+    thin = 8 * (k * (2 * n_train + 4 * n_test) + 2 * (n_train + n_test))
+    thin += 8 * k * 2 * sites.d * solver.orthonormal
+    together = min(_CHUNK_BYTES.get(device.type, 4 << 20), budget // 8) // thin
+    size = min(count, max(1, together))
+    per_site = bytes_per_site(sites, folds, solver, k, device, written=True)
+    thin_factors = in_factors(n_train, n_test, sites.d)
+    hat = sites.d * (n_train + n_test) if thin_factors else n_test * n_train
+    per_site += 8 * (2 * hat + n_train * sites.d + count)
+    per_site += 16 * (n_test + _TRIALS * k) * max(min(n_train, sites.d), 1) + thin * size
+    if solver.orthonormal and sites.d > n_train:
+        per_site += 8 * n_train * (n_train + n_test)
+    if 0.0 in solver.alphas and not solver.orthonormal:
+        per_site += 8 * n_train**2
+    if needs_whole([metric]):
+        per_site += 17 * 8 * n_test**2
+    return per_site, size
 
 
 def _refuse_incomplete(target: Target) -> None:

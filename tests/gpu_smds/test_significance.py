@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit
 
 from gpu_smds import METRICS, SignificanceMap, Status, score_map, significance_map, smoothers, solve
-from gpu_smds.significance import false_discovery, family_wise
+from gpu_smds.p_values import false_discovery, family_wise
 
 N = 48
 # Another number of threads takes another library, another budget other blocks: on states as well

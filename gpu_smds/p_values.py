@@ -1,0 +1,163 @@
+"""P-values of scores beside those of permuted labels: the result type of ``significance_map``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from gpu_smds._files import load_tensors, save_tensors
+from gpu_smds.status import explain
+
+# Permutations that exchange equal labels give the same score but for rounding, and count as such.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class SignificanceMap:
+    """What the labels' score is worth beside that of permuted labels, for every site.
+
+    One entry per site, NaN where undefined, but in ``null``, ``permutations`` and ``metadata``.
+
+    Attributes
+    ----------
+    score
+        Mean score over the folds, that of :func:`gpu_smds.score_map`.
+    null_mean, null_sd
+        Mean and standard deviation (ddof 1) of the scores under permuted labels.
+    z
+        ``(score − null_mean) / null_sd``; NaN where the scores do not vary.
+    p
+        ``(b + 1) / (m + 1)`` where b of m permutations score at least as high. Exact under the
+        hypothesis that labels within a block are exchangeable (Phipson & Smyth 2010).
+    p_family
+        Corrected for all sites of the call together: the share of label sets, the given one
+        included, whose largest standardised score over all sites is at least this site's
+        (max-T, Westfall & Young 1993). What is at most 0.05 keeps the chance of a single false
+        claim anywhere at 5 %.
+    q
+        Benjamini and Hochberg's: sites with q ≤ 0.05 hold an expected 5 % false ones.
+    status
+        int8 values of :class:`gpu_smds.Status`.
+    null
+        ``(m, *sites)`` the scores under permuted labels.
+    permutations
+        ``(m, n)``: ``null[b]`` is the score of the labels ``y[permutations[b]]``; None when loaded
+        from a file.
+    metadata
+        JSON-able facts that travel with :meth:`save`.
+    """
+
+    score: np.ndarray
+    null_mean: np.ndarray
+    null_sd: np.ndarray
+    z: np.ndarray
+    p: np.ndarray
+    p_family: np.ndarray
+    q: np.ndarray
+    status: np.ndarray
+    null: np.ndarray
+    permutations: np.ndarray | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        score: np.ndarray,
+        null: np.ndarray,
+        status: np.ndarray,
+        permutations: np.ndarray | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Test scores ``(*sites)`` against those of permuted labels ``(m, *sites)``."""
+        # Without site axes as well, where numpy would give numbers for arrays.
+        score, null = np.asarray(score), np.asarray(null)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.asarray(null.mean(0))
+            sd = np.asarray(null.std(0, ddof=1)) if len(null) > 1 else np.full_like(mean, np.nan)
+            z = np.asarray((score - mean) / np.where(sd > _ROUNDING, sd, np.nan))
+        reached = (1.0 + (null >= score - _ROUNDING).sum(0)) / (len(null) + 1)
+        p = np.where(np.isnan(score), np.nan, reached)
+        return cls(
+            score,
+            mean,
+            sd,
+            z,
+            p,
+            family_wise(score, null),
+            false_discovery(p),
+            status,
+            null,
+            permutations,
+            metadata or {},
+        )
+
+    def significant(self, level: float = 0.05) -> np.ndarray:
+        """Sites ``(*sites)`` bool with a family-wise p of at most ``level``."""
+        found: np.ndarray = np.asarray(self.p_family <= level)
+        return found
+
+    def band(self, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Ends ``(*sites)`` of the interval that holds a share of the scores of permuted labels."""
+        low, high = np.quantile(self.null, [(1 - share) / 2, (1 + share) / 2], axis=0)
+        return low, high
+
+    def explain(self) -> dict[str, tuple[int, str]]:
+        """Statuses that occur: name → (number of sites, explanation)."""
+        return explain(self.status)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, atomically; the permutations are left out."""
+        tensors = {"score": self.score, "null": self.null, "status": self.status}
+        header = json.dumps({"metadata": self.metadata})
+        save_tensors(path, tensors, {"gpu_smds.SignificanceMap": header})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            No such file; cut short or not a significance map.
+        """
+        tensors, header = load_tensors(path, "gpu_smds.SignificanceMap")
+        metadata = json.loads(header)["metadata"]
+        null = tensors["null"]
+        # A file holds an array of no axes as one of one.
+        score, status = (tensors[name].reshape(null.shape[1:]) for name in ("score", "status"))
+        return cls.of(score, null, status, metadata=metadata)
+
+
+def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Family-wise p ``(*sites)`` by max-T of scores ``(*sites)`` and a null ``(m, *sites)``.
+
+    A site's scores are standardised by the mean and standard deviation over all m + 1 label sets,
+    the given one included, which makes them exchangeable and the test exact.
+    """
+    every = np.concatenate([score[None], null]).reshape(len(null) + 1, -1)
+    defined = np.isfinite(every).all(0)
+    # Where all labels give one score but for rounding there is nothing to find.
+    tested = defined & (np.ptp(every, axis=0) > _ROUNDING)
+    p = np.where(defined, 1.0, np.nan)
+    if tested.any():
+        t = every[:, tested]
+        t = (t - t.mean(0)) / t.std(0)
+        largest = t.max(1)
+        p[tested] = (largest[:, None] >= t[0] - 1e3 * _ROUNDING).mean(0)
+    return p.reshape(score.shape)
+
+
+def false_discovery(p: np.ndarray) -> np.ndarray:
+    """Benjamini and Hochberg's q ``(*sites)`` of p values; NaN where p is."""
+    q = np.full(p.size, np.nan)
+    flat = p.reshape(-1)
+    at = np.flatnonzero(np.isfinite(flat))
+    order = at[np.argsort(flat[at])][::-1]
+    ranks = np.arange(len(order), 0, -1)
+    q[order] = np.minimum.accumulate(np.minimum(flat[order] * len(order) / ranks, 1.0))
+    return q.reshape(p.shape)
