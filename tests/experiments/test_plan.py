@@ -121,7 +121,8 @@ def test_a_dry_run_says_what_it_takes(model, tmp_path):
             "layers 4",
         ),
         *("states 0.00 GB (float32)", "memory 0.00 GB of weights", "free on the host", "free at"),
-        *("time about 1 s for the sentences and ", " as a short trial suggests"),
+        *("time about 1 s for the sentences, ", " for the experiments and "),
+        " for the permutation test, as a short trial suggests",
     ):
         assert said in output
     _run(*base[:-1], expect=0)
