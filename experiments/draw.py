@@ -161,7 +161,8 @@ def draw_projections(
     best = best_layer(scores, landmarks["source"])
     if best < 0:
         return []
-    clean = setting.clean
+    labels = setting.labels
+    low, high = (0.0, 1.0) if setting.clean else (float(labels.min()), float(labels.max()))
     arrays = {}
     panels = []
     words = scores.metadata["words"]
@@ -169,7 +170,6 @@ def draw_projections(
         if role not in landmarks or not np.isfinite(scores.mean[best, landmarks[role]]):
             continue
         found = protocol.circle(setting, best, landmarks[role])
-        low, high = (0.0, 1.0) if clean else (found.labels.min(), found.labels.max())
         turns = (found.labels - low) / (high - low)
         arrays[role] = found.points
         panels.append(CirclePanel(words[landmarks[role]], found.points, None, turns, found.score))
@@ -179,7 +179,7 @@ def draw_projections(
     draw_circle(
         path,
         panels,
-        _ticks(setting.labels, study_labels, clean),
+        _ticks(low, high, study_labels),
         title=f"{model}: the circle at layer {scores.metadata['layers'][best]}",
         caption=(
             "Every sentence projected by a map that was fitted without it (3 folds). Panels are "
@@ -212,9 +212,8 @@ def draw_comparison(path: Path, models: Sequence[tuple[str, dict[str, ScoreMap]]
     draw_models(path, shown, title=title, caption=caption)
 
 
-def _ticks(labels: np.ndarray, study_labels: bool, clean: bool) -> list[tuple[str, float]]:
-    """Names around the circle, on the scale of the labels as the protocol takes them."""
-    low, high = (0.0, 1.0) if clean else (float(labels.min()), float(labels.max()))
+def _ticks(low: float, high: float, study_labels: bool) -> list[tuple[str, float]]:
+    """Names around the circle, on the scale of the labels from ``low`` to ``high``."""
     if study_labels:
         starts = [(start - low) / (high - low) for start in month_starts()]
         return [(name[:3], s) for s, name in zip(starts, MONTHS, strict=True)]

@@ -77,7 +77,16 @@ def compute_results(
     else:
         found = protocol.on_all_sites(experiments, setting, progress, checkpoint)
     seconds = perf_counter() - started
-    facts: dict[str, Any] = {
+    facts = facts_of(setting, columns, identity)
+    return {
+        name: replace(scores, metadata={"experiment": name, "seconds": seconds * share, **facts})
+        for name, (scores, share) in found.items()
+    }
+
+
+def facts_of(setting: Setting, columns: Columns, identity: str) -> dict[str, Any]:
+    """What travels with every result: what it is of, and how its sites are called."""
+    return {
         "identity": identity,
         "layers": list(setting.layers),
         "n_states": setting.n_states,
@@ -89,10 +98,6 @@ def compute_results(
         "protocol": setting.protocol,
         "manifold": setting.manifold,
         **({"hold_out": setting.hold_out} if setting.hold_out else {}),
-    }
-    return {
-        name: replace(scores, metadata={"experiment": name, "seconds": seconds * share, **facts})
-        for name, (scores, share) in found.items()
     }
 
 

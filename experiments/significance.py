@@ -49,7 +49,7 @@ def significance_run(
         return kept
     started = perf_counter()
     checkpoint = Checkpoint(path.with_suffix(".partial"))
-    title = f"significance: {count} permutations of the labels, {_said(layers, setting)}"
+    title = f"significance: {count} permutations of the labels, {_listed(layers, setting.layers)}"
     with run.screen.progress(title, "sites") as report:
         found = _test(setting, layers, None, count, report, checkpoint)
     facts = {
@@ -241,10 +241,6 @@ def seconds_of_test(setting: Setting, count: int, sites: int) -> float:
     """Estimate of the time of a test of so many sites, from a few of them."""
     middle = (setting.layers[len(setting.layers) // 2],)
     return seconds_of(lambda positions: _test(setting, middle, positions, count), setting, sites)
-
-
-def _said(layers: Sequence[int], setting: Setting) -> str:
-    return _listed(layers, setting.layers)
 
 
 def _listed(layers: Sequence[int], every: Sequence[int]) -> str:

@@ -36,10 +36,9 @@ def write_scores(
 
     ``std`` is over folds, empty where there is only one.
     """
-    mean, std, status = scores.mean, scores.std, scores.worst_status
-    one_fold = scores.scores.shape[scores.dims.index("fold")] == 1
+    mean, std, status = scores.mean, _std(scores), scores.worst_status
     rows = (
-        (layer, p, words[p], tokens[p], mean[i, p], np.nan if one_fold else std[i, p], status[i, p])
+        (layer, p, words[p], tokens[p], mean[i, p], std[i, p], status[i, p])
         for i, layer in enumerate(layers)
         for p in range(mean.shape[1])
     )

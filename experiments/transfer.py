@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from experiments import protocol, tables
 from experiments.figures import draw_layer_transfer, draw_transfer
 from experiments.pairs import Subspaces, layer_pairs, position_pairs, subspaces
 from experiments.protocol import Setting, named
-from experiments.results import Columns, load_result, result_path
+from experiments.results import Columns, facts_of, load_result, result_path
 from experiments.run import Run
 from extract import HiddenStates
 from gpu_smds import Checkpoint, ScoreMap
@@ -52,17 +51,8 @@ def transfer_run(run: Run, states: HiddenStates, columns: Columns) -> Transfer:
         checkpoint = Checkpoint(path.with_suffix(".partial"))
         with run.screen.progress(title, "sites") as report:
             found = compute(progress=report, checkpoint=checkpoint)
-        facts: dict[str, Any] = {
-            "experiment": name,
-            "identity": run.identity_hash,
-            "seconds": perf_counter() - started,
-            "layers": list(setting.layers),
-            "words": list(columns.words),
-            "tokens": list(columns.tokens),
-            "landmarks": columns.landmarks,
-            "curve_layers": list(protocol.curve_layers(setting)),
-            "protocol": setting.protocol,
-        }
+        facts = facts_of(setting, columns, run.identity_hash)
+        facts |= {"experiment": name, "seconds": perf_counter() - started}
         found = replace(found, metadata=facts)
         found.save(path)
         checkpoint.remove()

@@ -198,9 +198,10 @@ def bootstrap_map(
     per_site += 8 * (3 * n_test**2 + n_resamples * (2 * n_test + 8 + shape[1]))
 
     def key() -> str:
-        rows = [row for fold in folds.folds for row in (fold.train, fold.test)]
         named = [target.manifold.name for target in targets]
-        return fingerprint(labels, named, solver, folds.order, *rows, *weights, *together.stacked)
+        return fingerprint(
+            labels, named, solver, folds.order, *folds.parts, *weights, *together.stacked
+        )
 
     most = most_sites(True)
     job = Job(visit, folds.order, per_site, most, (scores, status), key, shared)

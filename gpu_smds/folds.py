@@ -49,6 +49,11 @@ class Folds:
         return len(self.folds)
 
     @property
+    def parts(self) -> list[Rows]:
+        """Training and test rows of every fold, one after the other."""
+        return [rows for fold in self.folds for rows in (fold.train, fold.test)]
+
+    @property
     def sizes(self) -> np.ndarray:
         """Numbers ``(folds, 2)`` of training and test rows."""
         return np.array([(fold.n_train, fold.n_test) for fold in self.folds])

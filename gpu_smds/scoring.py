@@ -16,7 +16,7 @@ from gpu_smds.folds import Folds
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status
-from gpu_smds.stress import needs_whole
+from gpu_smds.stress import bytes_of_pairs, needs_whole
 from gpu_smds.sweep import Job
 from gpu_smds.systems import Plan, Solver
 from gpu_smds.targets import Target, Targets
@@ -58,8 +58,7 @@ class Scoring:
         columns = together.stacked[0].shape[1]
         per_site = bytes_per_site(sites, folds, solver, columns, device, incomplete)
         if needs_whole(metrics) or incomplete:
-            # All distances of a test part, and what is sorted, ranked and pooled of its pairs.
-            per_site += 17 * 8 * max(fold.n_test for fold in folds.folds) ** 2
+            per_site += bytes_of_pairs(max(fold.n_test for fold in folds.folds))
         shared = together.bytes
         shape = (len(targets), len(metrics), len(solver.alphas), len(folds), len(sites))
         scores = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
@@ -85,7 +84,6 @@ class Scoring:
 
         results = (scores.movedim(-1, 0), status.movedim(-1, 0))
         names = [target.manifold.name for target in targets]
-        rows = [row for fold in folds.folds for row in (fold.train, fold.test)]
         distances = [
             embedding.incomplete
             for target in targets
@@ -95,7 +93,9 @@ class Scoring:
         fitted_to = [*together.stacked, *distances]
 
         def key() -> str:
-            return fingerprint(labels, names, metrics, solver, folds.order, *rows, *fitted_to)
+            return fingerprint(
+                labels, names, metrics, solver, folds.order, *folds.parts, *fitted_to
+            )
 
         most = most_sites(not solver.orthonormal)
         job = Job(visit, folds.order, per_site, most, results, key, shared)

@@ -30,7 +30,7 @@ from gpu_smds.sites import Block, Sites
 from gpu_smds.smoothers import in_factors, smoother
 from gpu_smds.states import CentredStates
 from gpu_smds.status import Status
-from gpu_smds.stress import metric_name, needs_whole
+from gpu_smds.stress import bytes_of_pairs, metric_name, needs_whole
 from gpu_smds.sweep import Job, sweep
 from gpu_smds.systems import STANDARDIZE, Plan, Solver, fold_systems
 from gpu_smds.targets import Target, Targets
@@ -174,9 +174,8 @@ def significance_map(
     results = (scores, status)
 
     def key() -> str:
-        rows = [row for fold in folds.folds for row in (fold.train, fold.test)]
         named = (shape.name, measure, solver, shuffle, folds.order)
-        return fingerprint(labels, *named, in_order, *rows, *relabelled.observed.stacked)
+        return fingerprint(labels, *named, in_order, *folds.parts, *relabelled.observed.stacked)
 
     shared = relabelled.bytes + collected
     job = Job(visit, folds.order, per_site, most_sites(True), results, key, shared)
@@ -269,7 +268,7 @@ def _memory(
     if 0.0 in solver.alphas and not solver.orthonormal:
         per_site += 8 * n_train**2
     if needs_whole([metric]):
-        per_site += 17 * 8 * n_test**2
+        per_site += bytes_of_pairs(n_test)
     return per_site, size
 
 

@@ -201,6 +201,11 @@ def needs_whole(metrics: Sequence[str]) -> bool:
     return any(METRICS[name].whole for name in metrics)
 
 
+def bytes_of_pairs(n: int) -> int:
+    """What the metrics over all pairs of n samples take: distances, and those sorted and ranked."""
+    return 17 * 8 * n**2
+
+
 def score_projections(Z: Tensor, ideal: Ideal, metrics: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Score projections ``(b, n, k)`` by several metrics.
 
