@@ -37,6 +37,7 @@ from scipy.stats import binom, binomtest, kstest
 from sklearn.model_selection import GroupKFold
 
 from benchmarks.environment import environment
+from benchmarks.output import output, write_facts
 from experiments.figures.style import (
     GRID,
     INK,
@@ -151,14 +152,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
     name = "calibration-quick" if arguments.quick else "calibration"
-    path = arguments.out / f"{name}.json"
+    path = output(arguments.out, f"{name}.json")
     if not arguments.draw:
-        arguments.out.mkdir(parents=True, exist_ok=True)
         facts = measure(*((200, 100) if arguments.quick else (1000, 500)))
-        path.write_text(_compact(facts) + "\n", encoding="utf-8")
+        write_facts(path, facts, _compact(facts))
         print(f"written to {path}")
     if not arguments.quick:
-        draw(json.loads(path.read_text(encoding="utf-8")), FIGURE)
+        draw(json.loads(path.read()), FIGURE)
         print(f"figure {FIGURE}")
 
 

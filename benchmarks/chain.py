@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.environment import environment
+from benchmarks.output import output, write_facts
 from gpu_smds import ChainShape
 from gpu_smds.incomplete import solve_incomplete
 
@@ -36,14 +37,13 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[365, 12])
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
+    path = output(arguments.out, "chain.json")
     rings = [Ring.of(arguments.samples, arguments.features, k) for k in arguments.labels]
     # Ours first: the threads that numpy's BLAS leaves behind would wait beside torch's.
     ours = [_ours(ring) for ring in rings]
     cases = [fit | _smds(ring, fit) for ring, fit in zip(rings, ours, strict=True)]
     facts = {"environment": environment(), "cases": cases}
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "chain.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_facts(path, facts)
     print(json.dumps(facts, indent=1))
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import environment
+from benchmarks.output import output, write_facts
 from benchmarks.runs import states_and_labels
 from gpu_smds import METRICS, discover, discover_manifolds
 from gpu_smds import shapes as ours
@@ -47,12 +48,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
+    path = output(arguments.out, "discovery.json")
     facts = {"environment": environment(), "one_site": one_site(arguments.repeats)}
     if arguments.run:
         facts["all_sites"] = all_sites(arguments.run)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "discovery.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_facts(path, facts)
     print(json.dumps(facts, indent=1))
 
 

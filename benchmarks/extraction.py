@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +25,7 @@ from transformers import AutoModel, LlamaConfig
 
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
+from benchmarks.output import output, write_facts
 from experiments import protocol
 from experiments.options import Options
 from experiments.plan import Plan
@@ -78,11 +78,10 @@ def main() -> None:
         source = resolve_model(arguments.model)
         if arguments.random:
             source = random_model(Path(folder) / "model", arguments.random, arguments.dtype)
+        name = arguments.random or source.name
+        path = output(arguments.out, f"extraction-{name}-{arguments.quantize}.json")
         facts = measure(source, arguments, Path(folder))
-    name = arguments.random or source.name
-    path = arguments.out / f"extraction-{name}-{arguments.quantize}.json"
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_facts(path, facts)
     print(json.dumps({k: v for k, v in facts.items() if k != "environment"}, indent=1))
     print(f"written to {path}")
 
@@ -107,8 +106,7 @@ def measure(source: ModelSource, arguments: argparse.Namespace, folder: Path) ->
     device = resolve_device(arguments.device)
     prompts = study_prompts(arguments.samples)
     options = Options(dtype=arguments.dtype)
-    states_folder = folder / "states"
-    plan = Plan.of(source, prompts, options, arguments.quantize, device, states_folder)
+    plan = Plan.of(source, prompts, options, arguments.quantize, device, folder)
     plan.check()
     started = perf_counter()
     loaded = [
@@ -135,13 +133,17 @@ def measure(source: ModelSource, arguments: argparse.Namespace, folder: Path) ->
             loaded[0](input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
         _wait(device)
 
+    folders: list[tempfile.TemporaryDirectory[str]] = []
+
     def extraction() -> Any:
-        shutil.rmtree(states_folder, ignore_errors=True)
+        while folders:
+            folders.pop().cleanup()
+        folders.append(tempfile.TemporaryDirectory(dir=folder))
         found = extract_states(
             lambda: loaded[0],
             plan.tokens,
             plan.positions,
-            folder=states_folder,
+            folder=Path(folders[0].name),
             layers=plan.layers,
             sizes=plan.sizes,
             metadata={},

@@ -22,9 +22,12 @@ import numpy as np
 import torch
 
 from benchmarks.environment import environment
+from benchmarks.output import output, write_facts
 from extract import HiddenStates
-from extract.states import INDEX, header, layer_name, write_json
+from extract.layer_file import header
+from extract.states import INDEX, layer_name
 from gpu_smds import Status, score_map
+from gpu_smds._files import Folder
 
 OUT = Path(__file__).parent / "results"
 
@@ -40,11 +43,10 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=33, help="files")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
+    path = output(arguments.out, "large-store.json")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         facts = measure(Path(folder), arguments)
-    path = arguments.out / "large-store.json"
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_facts(path, facts)
     print(json.dumps(facts))
 
 
@@ -92,11 +94,12 @@ def plant(
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     sites = []
     files = {}
+    states = Folder.at(folder)
     for layer in range(layers):
         head = header((n, positions, d), torch.float32, {"layer": str(layer)})
-        path = folder / layer_name(layer)
+        name = layer_name(layer)
         size = len(head) + 4 * n * positions * d
-        with path.open("wb") as file:
+        with states.create(name) as file:
             file.write(head)
             file.truncate(size)
             for site in sorted(chosen[chosen // positions == layer].tolist()):
@@ -106,10 +109,9 @@ def plant(
                 for row, values in enumerate(x.astype(np.float32)):
                     file.seek(len(head) + 4 * d * (row * positions + position))
                     file.write(values.tobytes())
-        files[path.name] = {"layer": layer, "bytes": size}
-    write_json(
-        folder / INDEX, {"files": files, "nonfinite": np.zeros((layers, positions), int).tolist()}
-    )
+        files[name] = {"layer": layer, "bytes": size, "sha256": ""}  # not verified
+    facts = {"files": files, "nonfinite": np.zeros((layers, positions), int).tolist()}
+    states.replace(INDEX, json.dumps(facts).encode())
     return sites
 
 

@@ -12,7 +12,6 @@ its own. Nothing else may run beside it.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +24,7 @@ import torch
 
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
+from benchmarks.output import output, write_facts
 from gpu_smds import bootstrap_map, nested_map, score_map, significance_map
 
 OUT = Path(__file__).parent / "results"
@@ -47,13 +47,12 @@ def main() -> None:
     parser.add_argument("--features", type=int, nargs="*", default=FEATURES)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
+    path = output(arguments.out, "significance.json")
     facts: dict[str, Any] = {"environment": environment(), "repeats": arguments.repeats, "rows": []}
     for d in arguments.features:
         for fit in FITS:
             facts["rows"].append(measure(fit, d, arguments.repeats))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "significance.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_facts(path, facts)
     print(f"written to {path}")
     for row in facts["rows"]:
         if (row["fit"], row["features"]) == ("ridge", 576):

@@ -29,6 +29,7 @@ from sklearn.model_selection import KFold
 from benchmarks import discovery, naive, smds_study
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
+from benchmarks.output import output, write_facts
 from benchmarks.runs import states_and_labels
 from extract import HiddenStates
 from gpu_smds import fit_map, score_map, transfer_map
@@ -75,10 +76,9 @@ def main() -> None:
     rate, facts = matmul_rate(), environment()
     print(f"float64 matrix products: {rate / 1e9:.0f} GFLOP/s")
     name = "speed-quick" if arguments.quick else "speed"
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"{name}.json"
+    path = output(arguments.out, f"{name}.json")
     some = arguments.features or arguments.samples or arguments.only
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if some else []
+    rows = json.loads(path.read())["rows"] if some else []
 
     def wanted(experiment: str, n: int, d: int) -> bool:
         asked = (arguments.only, arguments.samples, arguments.features)
@@ -90,9 +90,7 @@ def main() -> None:
         same = ("experiment", "data", "samples", "features")
         rows[:] = [other for other in rows if any(other[key] != row[key] for key in same)]
         rows.append(row)
-        path.write_text(
-            json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n", encoding="utf-8"
-        )
+        write_facts(path, {"environment": facts, "rows": rows})
 
     for n, d, make in _all_data(arguments.quick, arguments.run):
         chosen = [name for name in EXPERIMENTS if wanted(name, n, d)]

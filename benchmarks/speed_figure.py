@@ -11,6 +11,8 @@ from typing import Any
 
 import matplotlib
 
+from benchmarks.output import write_figure
+
 TITLES = {
     "independent": "Exp 1: ridge, 3 folds",
     "reuse": "Exp 3: one map, 36 positions",
@@ -43,7 +45,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         row[0].set_ylabel("milliseconds per site")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure, dpi=110)
     plt.close(figure)
 
 

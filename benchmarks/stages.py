@@ -11,7 +11,6 @@ memory bandwidth, that of one core with the others idle.
 from __future__ import annotations
 
 import argparse
-import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.environment import environment
+from benchmarks.output import output, write_facts
 from benchmarks.speed import EXPERIMENTS, OUT, POSITIONS, matmul_rate, random_data, run_ours
 from gpu_smds import fitting, solve, systems, targets
 from gpu_smds.states import CentredStates
@@ -54,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
+    path = output(arguments.out, "stages.json")
     cores = torch.get_num_threads()
     facts: dict[str, Any] = {
         "matmul_flops_per_core": matmul_rate() / cores,
@@ -68,9 +69,7 @@ def main() -> None:
     for d in (576, 4096):
         for experiment in EXPERIMENTS:
             facts["stages"] += measure(experiment, 1000, d, facts)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "stages.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_facts(path, facts)
     print(f"written to {path}")
 
 

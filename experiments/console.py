@@ -1,8 +1,8 @@
-"""What a person sees while a command runs: notes and progress bars on standard error."""
+"""What a person sees while a command runs: notes, tables and progress bars on standard error."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,42 +14,90 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
+
+from experiments.visible import visible
 
 Report = Callable[[int, int], None]
 
+# Most characters of a table's cell and of the title of a progress bar.
+_CELL, _TITLE = 60, 100
+
 
 class Screen:
-    """Notes and progress bars; nothing at all when quiet."""
+    """Notes, tables and progress bars; nothing at all when quiet.
+
+    All that is printed comes through here, since names are anyone's: it is made
+    :func:`~experiments.visible.visible`, and square brackets and colons are no markup.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = Console(
+            stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False
+        )
 
     def note(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self._console.print(Text(visible(text)), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print one line that should not be missed."""
-        self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        self._console.print(Text(visible(f"warning: {text}")), style="yellow", soft_wrap=True)
+
+    def table(
+        self,
+        title: str,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        left: Sequence[str] = (),
+    ) -> None:
+        """Print a table.
+
+        Parameters
+        ----------
+        title, headings
+            Above the table and above its columns.
+        rows
+            Cells; those that a short row lacks stay empty.
+        left
+            Headings of the columns that are aligned on the left, as the first one always is.
+        """
+        table = Table(title=_text(title, _TITLE))
+        for number, heading in enumerate(headings):
+            on_the_left = number == 0 or heading in left
+            table.add_column(
+                _text(heading),
+                justify="left" if on_the_left else "right",
+                overflow="fold",
+                no_wrap=number == 0,
+            )
+        for cells in rows:
+            table.add_row(*(_text(cell) for cell in cells))
+        self._console.print(table)
 
     @contextmanager
     def progress(self, what: str, unit: str) -> Iterator[Report]:
         """Show a bar with the time left; yields what to call with (done, total)."""
-        if not self.console.is_terminal:
+        if not self._console.is_terminal:
             # No bar in a log file, but a sign of life.
             self.note(what)
             yield lambda done, total: None
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(unit),
+            TextColumn(visible(unit), markup=False),
             TimeElapsedColumn(),
             TextColumn("elapsed,"),
             TimeRemainingColumn(),
             TextColumn("left"),
         )
-        with Progress(*columns, console=self.console) as bars:
-            task = bars.add_task(what, total=None)
+        with Progress(*columns, console=self._console) as bars:
+            task = bars.add_task(visible(what, _TITLE), total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _text(cell: str, most: int = _CELL) -> Text:
+    return Text(visible(cell, most))

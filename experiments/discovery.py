@@ -8,7 +8,6 @@ from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
-from rich.table import Table
 from sklearn.model_selection import KFold
 
 from experiments import tables
@@ -32,8 +31,8 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
     options = run.options
     asked = json.dumps([run.identity_hash, options.manifolds, options.shuffles])
     identity = hashlib.sha256(asked.encode()).hexdigest()
-    path = run.folder / "results" / "discover.safetensors"
-    if path.exists() and not options.force:
+    path = run.folder.file("results/discover.safetensors")
+    if path.is_sound() and not options.force:
         try:
             kept = Discovery.load(path)
         except ValueError as error:
@@ -42,7 +41,7 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
             run.screen.note(f"{run.source.name}: {path} is used again")
             return kept
     started = perf_counter()
-    checkpoint = Checkpoint(path.with_suffix(".partial"))
+    checkpoint = Checkpoint(run.folder.file("results/discover.partial"))
     with run.screen.progress("discovery: which manifold is it?", "sites") as report:
         try:
             found = discover(
@@ -69,7 +68,12 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
     }
     found = replace(found, scores=replace(found.scores, metadata=facts))
     tables.write_discovery(
-        path.with_suffix(".csv"), found, states.layers, columns.words, columns.tokens
+        run.folder.file("results/discover.csv"),
+        found,
+        states.layers,
+        columns.words,
+        columns.tokens,
+        as_is=options.csv_as_is,
     )
     found.save(path)
     checkpoint.remove()
@@ -81,8 +85,7 @@ def report_discovery(run: Run, found: Discovery) -> None:
     facts = found.scores.metadata
     layers, words, landmarks = facts["layers"], facts["words"], facts["landmarks"]
     winner, margin, mean = found.winner, found.margin, found.scores.mean[:, 0]
-    path = run.folder / "figures" / "discover.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = run.folder.file("figures/discover.png")
     shuffles = run.options.shuffles
     draw_winners(
         path,
@@ -96,19 +99,20 @@ def report_discovery(run: Run, found: Discovery) -> None:
         title=f"{run.source.name}: which manifold is it?",
         caption=_caption(shuffles),
     )
-    table = Table(title=f"{run.source.name}: {len(found.manifolds)} manifolds, {FOLDS} folds")
-    table.add_column("manifold", no_wrap=True)
-    for heading in ("sites won", "best score", "layer"):
-        table.add_column(heading, justify="right")
-    table.add_column("word")
+    rows = []
     for m in np.argsort([-(winner == m).sum() for m in range(len(mean))], kind="stable"):
         cells = [found.manifolds[m], str(int((winner == m).sum()))]
         if np.isfinite(mean[m]).any():
             i, p = np.unravel_index(np.nanargmax(mean[m]), mean[m].shape)
             cells += [f"{mean[m, i, p]:.3f}", str(layers[i]), words[p]]
-        table.add_row(*cells)
+        rows.append(cells)
     screen = run.screen
-    screen.console.print(table)
+    screen.table(
+        f"{run.source.name}: {len(found.manifolds)} manifolds, {FOLDS} folds",
+        ["manifold", "sites won", "best score", "layer", "word"],
+        rows,
+        left=["word"],
+    )
     for position in landmarks.values():
         screen.note(_at(found, position))
     defined = int((winner != UNDEFINED).sum())
@@ -121,7 +125,7 @@ def report_discovery(run: Run, found: Discovery) -> None:
         screen.note(f"not tried, since they take other labels: {', '.join(other_labels)}")
     for name in found.skipped.keys() - set(other_labels):
         screen.note(f"not tried: {name} ({found.skipped[name]})")
-    screen.note(f"results  {run.folder / 'results' / 'discover.csv'}")
+    screen.note(f"results  {run.folder.file('results/discover.csv')}")
     screen.note(f"figure   {path}")
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from experiments import protocol
 from experiments.figures import (
@@ -26,6 +24,7 @@ from experiments.significance import chance_band, draw_test, said, significant_s
 from extract import month_starts
 from extract.prompts import MONTHS
 from gpu_smds import ScoreMap, SignificanceMap
+from gpu_smds._files import File, tensor_bytes
 
 _RIDGE = "Ridge SMDS on the states as they are, mean of 3 shuffled folds"
 _CLEAN = {
@@ -88,11 +87,11 @@ def shape_of(scores: ScoreMap) -> str:
 
 
 def draw_results(
-    folder: Path,
+    file: Callable[[str], File],
     model: str,
     results: dict[str, ScoreMap],
     tested: SignificanceMap | None = None,
-) -> list[Path]:
+) -> list[File]:
     """Draw the figure of every experiment at hand; returns the files.
 
     Where Exp 1 was tested, what is significant is outlined on its map, and its curves have the band
@@ -100,7 +99,7 @@ def draw_results(
     """
     files = []
     for name, scores in results.items():
-        path, facts, sites = folder / f"{name}.png", scores.metadata, sites_of(scores)
+        path, facts, sites = file(f"{name}.png"), scores.metadata, sites_of(scores)
         source = facts["words"][facts["landmarks"]["source"]]
         caption = caption_of(scores)
         if name == "independent":
@@ -143,13 +142,13 @@ def draw_results(
 
 
 def draw_projections(
-    folder: Path,
-    kept: Path,
+    path: File,
+    kept: File,
     model: str,
     setting: Setting,
     results: dict[str, ScoreMap],
     study_labels: bool,
-) -> list[Path]:
+) -> list[File]:
     """Draw the circle at the landmarks of the best layer, whose points are written to ``kept``.
 
     None for other manifolds.
@@ -174,8 +173,7 @@ def draw_projections(
         arrays[role] = found.points
         panels.append(CirclePanel(words[landmarks[role]], found.points, None, turns, found.score))
     arrays["labels"] = np.asarray(setting.labels)
-    save_file(arrays, kept)
-    path = folder / "circle.png"
+    kept.write(tensor_bytes("gpu_smds.Circle", arrays, {}))
     draw_circle(
         path,
         panels,
@@ -190,7 +188,7 @@ def draw_projections(
     return [path]
 
 
-def draw_comparison(path: Path, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
+def draw_comparison(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
     """Exp 1 of several models side by side."""
     shown, title, caption = [], "", ""
     for name, results in models:
@@ -225,13 +223,14 @@ def draw_run(
     results: dict[str, ScoreMap],
     setting: Setting | None,
     tested: SignificanceMap | None = None,
-) -> list[Path]:
+) -> list[File]:
     """Draw all figures that a run's results allow."""
-    folder, name = run.figures, run.source.name
-    files = draw_results(folder, name, results, tested)
+    name = run.source.name
+    files = draw_results(run.figure, name, results, tested)
     if tested is not None:
         files.append(draw_test(run, tested, results.get("independent")))
     if setting is not None:
-        study, kept = run.options.prompts is None, run.results / "circle.safetensors"
-        files += draw_projections(folder, kept, name, setting, results, study)
+        study, kept = run.options.prompts is None, run.result("circle.safetensors")
+        path = run.figure("circle.png")
+        files += draw_projections(path, kept, name, setting, results, study)
     return files

@@ -1,51 +1,142 @@
-"""The manifest of a run's folder: what it was made from, and whether that is what is asked now."""
+"""The manifest of a run's folder: what it was made from, which files are its own, what is asked."""
 
 from __future__ import annotations
 
 import json
 import platform
+import secrets
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, with_config
+
+from experiments.known_files import is_known, names_of_0_1_0
 from extract import ExtractError, UsageError
-from extract.states import write_json
+from gpu_smds._files import FilesError, Folder
 
 NAME = "manifest.json"
+PROGRAM = "gpu_smds"
+#: 1 is that of version 0.1.0, which did not list the files.
+FORMAT_VERSION = 2
 #: Results of several protocols stand side by side in one folder.
 _SIDE_BY_SIDE = ("protocol",)
 _PACKAGES = (
     *("gpu-smds", "torch", "transformers", "bitsandbytes", "numpy", "scikit-learn"),
     "safetensors",
 )
+_MOST = 1 << 26
+
+_Int = Annotated[int, Strict()]
+_Count = Annotated[int, Strict(), Field(ge=1)]
+_Text = Annotated[str, Strict()]
+_Bool = Annotated[bool, Strict()]
+_Sha256 = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
+_Plain = _Text | _Bool | _Int | Annotated[float, Strict()] | None
+_extra = with_config(ConfigDict(extra="allow"))
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+@_extra
+class _Identity(TypedDict):
+    states: dict[str, _Plain]
+    experiments: dict[str, _Plain]
+
+
+@_extra
+class _Positions(TypedDict):
+    words: list[_Text]
+    tokens: list[_Text]
+    landmarks: dict[str, Annotated[int, Strict(), Field(ge=0)]]
+
+
+@_extra
+class _Entry(TypedDict):
+    sha256: NotRequired[_Sha256]
+    was: NotRequired[_Sha256 | None]
+    stale: NotRequired[_Bool]
+
+
+@_extra
+class _Test(TypedDict):
+    layers: list[Annotated[int, Strict(), Field(ge=0)]]
+
+
+@_extra
+class _Manifest(TypedDict):
+    format_version: Literal[1, 2]
+    program: NotRequired[Literal["gpu_smds"]]
+    token: NotRequired[Annotated[str, Strict(), Field(pattern="^[0-9a-f]{16}$")]]
+    files: NotRequired[dict[str, _Entry]]
+    identity: _Identity
+    extracted: _Bool
+    states_index: NotRequired[_Sha256 | None]
+    model: dict[str, _Plain]
+    tokenizer: dict[str, _Plain]
+    n_states: _Count
+    positions: _Positions
+    batches: list[_Count]
+    batches_asked: list[_Int | None]
+    memory_budget: NotRequired[_Count | None]
+    device: _Text
+    significance: NotRequired[_Test]
+
+
+_SCHEMA = TypeAdapter(_Manifest)
+
+
+def read_manifest(folder: Folder) -> dict[str, Any] | None:
     """Read a folder's manifest; None where there is none.
 
     Raises
     ------
     ExtractError
-        It is damaged.
+        It is damaged, or not one of ours.
     """
-    path = folder / NAME
-    if not path.exists():
-        return None
+    path = folder.path / NAME
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        manifest["identity"]["states"].setdefault("final_norm", "post")  # not asked for once
-        manifest["identity"]["experiments"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found: Any = _SCHEMA.validate_json(folder.read(NAME, _MOST))
+        _check(found)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError, FilesError, RecursionError) as error:
         raise ExtractError(
-            f"{path} cannot be read ({error}): use --force to start afresh, or another --out"
+            f"{path} is damaged or not of gpu-smds ({_reason(error)}), so that nobody can tell "
+            "which files here are its own: choose another --out"
         ) from error
+    manifest: dict[str, Any] = found
+    manifest["identity"]["states"].setdefault("final_norm", "post")  # not asked for once
     return manifest
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write a folder's manifest, atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / NAME, manifest)
+def adopted(manifest: dict[str, Any], folder: Folder) -> dict[str, Any]:
+    """The manifest with a list of its files, which version 0.1.0 did not keep."""
+    if manifest["format_version"] == FORMAT_VERSION:
+        return manifest
+    files: dict[str, Any] = {key: {} for key in names_of_0_1_0(folder)}
+    return {
+        "program": PROGRAM,
+        **manifest,
+        "format_version": FORMAT_VERSION,
+        # Its states are told from others by the ends of the model's files.
+        "identity_of": "0.1.0",
+        "token": secrets.token_hex(8),
+        "files": files,
+    }
+
+
+def new_manifest(facts: Mapping[str, Any], found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A manifest that keeps, as stale, the list of the files that are still to be removed."""
+    files = {key: {**entry, "stale": True} for key, entry in (found or {}).get("files", {}).items()}
+    token = (found or {}).get("token") or secrets.token_hex(8)
+    head = {"program": PROGRAM, "format_version": FORMAT_VERSION, "token": token}
+    return {**head, **facts, "files": files}
+
+
+def write_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:
+    """Write a folder's manifest in the place of the one before, which is never absent."""
+    content = json.dumps(manifest, indent=1, ensure_ascii=False)
+    folder.replace(NAME, content.encode("utf-8", "surrogatepass"))
 
 
 def check_identity(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -78,6 +169,34 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _check(manifest: Any) -> None:
+    """What a schema does not say; raises FilesError."""
+    listed = manifest["format_version"] == FORMAT_VERSION
+    if listed and not {"program", "token", "files"} <= manifest.keys():
+        raise FilesError("it does not list its files")
+    for key in manifest.get("files", ()):
+        if not is_known(key):
+            raise FilesError(f"it lists {_short(key)}, which no run writes")
+    count = len(manifest["positions"]["words"])
+    if len(manifest["positions"]["tokens"]) != count:
+        raise FilesError("it has other tokens than words")
+    landmarks = manifest["positions"]["landmarks"]
+    if "source" not in landmarks or any(position >= count for position in landmarks.values()):
+        raise FilesError("its landmarks are not among its words")
+    if len(manifest["batches_asked"]) != 2:
+        raise FilesError("it does not say which batches were asked for")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}"[:200] if where else str(first["msg"])[:200]
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return " ".join(str(error).split())[:200]
 
 
 def _short(value: Any) -> str:

@@ -35,6 +35,7 @@ class Options:
     hold_out: str | None = None
     permutations: int | None = None
     out: Path | None = None
+    csv_as_is: bool = False
     save: bool = True
     force: bool = False
     dry_run: bool = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,19 +13,32 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.console import Screen
 from experiments.options import Options
-from experiments.protocol import Setting
-from extract import ExtractError, Positions, Prompts, Tokens, align, tokenize
+from experiments.protocol import CURVES, FOLDS, Setting
+from extract import ExtractError, Positions, Prompts, Tokens, align, study_prompts, tokenize
 from extract.batches import BATCH_TOKENS_CPU, BATCH_TOKENS_CUDA, batch_sizes, cut
 from extract.capture import check_lengths, known_token, padded, parse_layers, read_lengths
 from extract.footprint import batch_bytes, weight_bytes
 from extract.models import compute_dtype, load_config, load_tokenizer
 from extract.reader import StateReader, hidden_size, n_states, text_config
 from extract.sources import ModelSource, hub_token
-from gpu_smds.budget import free_memory
+from gpu_smds.budget import free_memory, resolve_budget
+from gpu_smds.discovery import DEFAULT_MANIFOLDS
 
 #: Part of the free memory that is not counted on.
 _RESERVE = 0.05
+#: Most layers that an error names one by one.
+_LISTED = 32
+#: So many sentences are drawn before it is known that they fit: a tenth of a gigabyte. Of more, a
+#: few are drawn to see what they take.
+_FIT, _FEW = 10_000, 256
+#: Bytes of a token that the tokenizer holds outside of Python.
+_PER_TOKEN = 128
+#: Dimensions of the ideal shape of a manifold, most of which have two or three.
+_COMPONENTS = 3
+#: Seconds that drawing and tokenizing may take without a word.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class Plan:
         Bytes of the model's weights; None where they cannot be known.
     trust
         Whether code of the model's own may run.
+    n
+        Number of sentences, where ``tokens`` are those of the first few of them only.
     """
 
     source: ModelSource
@@ -65,6 +81,7 @@ class Plan:
     dtype: torch.dtype
     weights: int | None
     trust: bool
+    n: int | None = None
 
     @classmethod
     def of(
@@ -98,6 +115,7 @@ class Plan:
             options.distractor,
         )
         config = load_config(source, token, trust)
+        layers = parse_layers(options.layers, n_states(config))
         check_lengths(tokens, config)
         lengths = read_lengths(tokens, positions)
         cuda = device.type == "cuda"
@@ -116,7 +134,7 @@ class Plan:
             config,
             tokens,
             positions,
-            parse_layers(options.layers, n_states(config)),
+            layers,
             list(sizes),
             dtype,
             weight_bytes(config, dtype, quantize, trust),
@@ -129,9 +147,15 @@ class Plan:
         return len(self.layers) * self._layer
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """``(n, layers, positions, d)`` of the states."""
+        n = self.n or len(self.tokens)
+        return n, len(self.layers), len(self.positions), hidden_size(self.config)
+
+    @property
     def _layer(self) -> int:
-        features = hidden_size(self.config)
-        return len(self.tokens) * len(self.positions) * features * self.dtype.itemsize
+        n, _, positions, features = self.shape
+        return n * positions * features * self.dtype.itemsize
 
     @property
     def batch(self) -> int:
@@ -237,7 +261,8 @@ class Plan:
         count = int(room // self._layer) if self._layer else 0
         if not 0 < count < len(self.layers):
             return ""
-        return f", or at most {count} --layers, such as --layers {_spread_out(self.layers, count)}"
+        such = f", such as --layers {_spread_out(self.layers, count)}" if count <= _LISTED else ""
+        return f", or at most {count:,} --layers{such}"
 
     def lines(self) -> list[str]:
         """What a dry run prints."""
@@ -272,12 +297,130 @@ class Plan:
         return found
 
 
-def sample_states(plan: Plan, n: int) -> torch.Tensor:
-    """Random states ``(n, 1, positions, d)`` of a few positions, on which times are taken."""
-    few = 4 * min(torch.get_num_threads(), 4)
-    shape = (n, 1, few, hidden_size(plan.config))
-    generator = np.random.default_rng(0)
-    return torch.from_numpy(generator.standard_normal(shape, np.float32)).to(plan.dtype)
+def check_samples(
+    source: ModelSource,
+    options: Options,
+    quantize: str,
+    device: torch.device,
+    folder: Path,
+    screen: Screen,
+    reads: bool,
+) -> None:
+    """Refuse more of the study's sentences than can be held, before they are drawn.
+
+    A few are drawn, tokenized and planned, and what they take is multiplied. What takes long is
+    only told.
+
+    Parameters
+    ----------
+    source, options, quantize, device, folder
+        As :meth:`Plan.of`.
+    screen
+        Where it is told.
+    reads
+        Whether the model will read them; otherwise they are only drawn.
+
+    Raises
+    ------
+    ExtractError, UsageError
+        Too little memory or disk, with what would fit; or as :meth:`Plan.of`.
+    """
+    samples = options.samples
+    if options.prompts is not None or samples <= _FIT:
+        return
+    token, trust = hub_token(), options.trust_remote_code
+    tokenizer = load_tokenizer(source, token, trust) if reads else None
+
+    def draw() -> Tokens | None:
+        prompts = study_prompts(_FEW, options.seed)
+        prompts.hash  # noqa: B018  it writes all of them as text
+        if tokenizer is None:
+            return None
+        tokens = tokenize(prompts, tokenizer)
+        align(
+            prompts,
+            tokens,
+            options.positions,
+            options.source,
+            options.destination,
+            options.distractor,
+        )
+        return tokens
+
+    tokens = draw()  # sets up libraries
+    started = perf_counter()
+    draw()
+    seconds = (perf_counter() - started) * samples / _FEW
+    tracemalloc.start()
+    draw()
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if tokens is not None:
+        held += _PER_TOKEN * sum(len(row) for row in tokens.ids)
+    needed, free = held * samples // _FEW, free_memory(torch.device("cpu"))
+    if free and needed > free * (1 - _RESERVE):
+        raise ExtractError(
+            f"{samples:,} sentences take {_gb(needed)} of memory, {_gb(free)} are free: give at "
+            f"most {int(free * (1 - _RESERVE) * _FEW / held):,} --samples"
+        )
+    if reads:
+        few = study_prompts(_FEW, options.seed)
+        plan = Plan.of(source, few, options, quantize, device, folder)
+        replace(plan, n=samples).check()
+    if seconds > _PATIENCE:
+        screen.note(
+            f"{source.name}: drawing {samples:,} sentences"
+            f"{' and cutting them into tokens' if reads else ''} takes about {duration(seconds)}"
+        )
+
+
+def check_counts(
+    command: str,
+    options: Options,
+    shape: tuple[int, int, int, int],
+    memory_budget: int | None,
+    device: torch.device,
+) -> None:
+    """Refuse permutations and shuffles that are more than the memory holds, before any is drawn.
+
+    Parameters
+    ----------
+    command, options
+        What is asked for.
+    shape
+        ``(n, layers, positions, d)`` of the states.
+    memory_budget, device
+        Those of the experiments.
+
+    Raises
+    ------
+    ExtractError
+        Too many, with how many would fit.
+    """
+    n, layers, positions, d = shape
+    if command in ("all", "significance") and options.permutations:
+        # As a part of a study the test may be one of the layers of the curves only.
+        sites = positions * (min(layers, CURVES) if command == "all" else layers)
+        # The permutations in two orders of rows; the scores under them, which are sorted, too.
+        each = 8 * n + 32 * sites
+        free = resolve_budget(memory_budget, device)
+        _check_count("permutations", options.permutations, each, free)
+    if command == "discover" and options.shuffles:
+        shapes = len(options.manifolds or DEFAULT_MANIFOLDS)
+        # Every shuffled shape has a score and a status per site and fold, an embedding of each
+        # training part, kept twice, and is fitted and projected beside all others.
+        of_shape = 9 * FOLDS * layers * positions + 8 * _COMPONENTS * (2 * FOLDS * n + d)
+        free = int(free_memory(device) * (1 - _RESERVE))
+        _check_count("shuffles", options.shuffles, 8 * n + shapes * of_shape, free)
+
+
+def _check_count(of: str, count: int, each: int, free: int) -> None:
+    needed = count * each
+    if free and needed > free:
+        raise ExtractError(
+            f"{count:,} {of} take {_gb(needed)} of memory, {_gb(free)} are free for them: give at "
+            f"most {max(1, free // each):,} --{of}"
+        )
 
 
 def seconds_of(work: Callable[[slice], object], setting: Setting, sites: int) -> float:
@@ -299,6 +442,14 @@ def seconds_of(work: Callable[[slice], object], setting: Setting, sites: int) ->
     shared = seconds(few)
     per_site = max(0.0, seconds(more) - shared) / (more - few) if more > few else shared / few
     return float(shared + per_site * sites)
+
+
+def seconds_for(seconds: Callable[[int], float], count: int, few: int, more: int) -> float:
+    """Time for a count: as it is found for one that is not large, else from two that are not."""
+    if count <= more:
+        return seconds(count)
+    of_few, of_more = seconds(few), seconds(more)
+    return of_more + max(0.0, of_more - of_few) / (more - few) * (count - more)
 
 
 def duration(seconds: float) -> str:
@@ -329,4 +480,4 @@ def _spread_out(layers: Sequence[int], count: int) -> str:
 
 
 def _gb(size: float) -> str:
-    return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:.0f} GB"
+    return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:,.0f} GB"

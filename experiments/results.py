@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from experiments import protocol, tables
+from experiments.folder import RunFile
 from experiments.protocol import Setting
 from extract import ExtractError
 from gpu_smds import Checkpoint, ScoreMap
+from gpu_smds._files import File
 
 #: Experiment of the study → (its number, question).
 EXPERIMENTS: dict[str, tuple[str, str]] = {
@@ -39,24 +40,18 @@ class Columns:
     landmarks: dict[str, int]
 
 
-def result_path(folder: Path, experiment: str) -> Path:
-    """Where an experiment's scores are, in a folder of results."""
-    return folder / f"{experiment}.safetensors"
-
-
-def load_result(folder: Path, experiment: str, identity: str) -> ScoreMap | None:
-    """Read an experiment's scores from a folder of results; None where there are none of this run.
+def load_result(file: RunFile, identity: str) -> ScoreMap | None:
+    """Read an experiment's scores; None where there are none of this run.
 
     Raises
     ------
     ExtractError
         The file is damaged.
     """
-    path = result_path(folder, experiment)
-    if not path.exists():
+    if not file.is_sound():
         return None
     try:
-        scores = ScoreMap.load(path)
+        scores = ScoreMap.load(file)
     except ValueError as error:
         raise ExtractError(f"{error}: delete it, or use --force") from error
     return scores if scores.metadata.get("identity") == identity else None
@@ -101,18 +96,21 @@ def facts_of(setting: Setting, columns: Columns, identity: str) -> dict[str, Any
     }
 
 
-def save_result(folder: Path, experiment: str, scores: ScoreMap) -> None:
-    """Write the CSV file for people, then the scores, whose presence says that both are there."""
-    facts = scores.metadata
-    path = result_path(folder, experiment)
-    table = path.with_suffix(".csv")
+def save_result(
+    file: Callable[[str], File], experiment: str, scores: ScoreMap, *, csv_as_is: bool = False
+) -> None:
+    """Write the CSV file for people, then the scores, whose presence says that both are there.
+
+    ``file`` gives a file of the results by its name.
+    """
+    facts, table = scores.metadata, file(f"{experiment}.csv")
+    words, tokens = facts["words"], facts["tokens"]
     if experiment == "similarity":
-        tables.write_similarity(
-            table, scores, facts["similarity_layer"], facts["words"], facts["tokens"]
-        )
+        layer = facts["similarity_layer"]
+        tables.write_similarity(table, scores, layer, words, tokens, as_is=csv_as_is)
     else:
-        tables.write_scores(table, scores, facts["layers"], facts["words"], facts["tokens"])
-    scores.save(path)
+        tables.write_scores(table, scores, facts["layers"], words, tokens, as_is=csv_as_is)
+    scores.save(file(f"{experiment}.safetensors"))
 
 
 def best_layer(scores: ScoreMap, position: int) -> int:

@@ -7,41 +7,44 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments import protocol
 from experiments.console import Screen
-from experiments.manifest import NAME as MANIFEST
-from experiments.manifest import check_identity, read_manifest, versions, write_manifest
+from experiments.folder import RunFile, RunFolder
+from experiments.manifest import check_identity, versions
 from experiments.options import Options
-from experiments.plan import Plan, duration, sample_states, seconds_of
-from experiments.protocol import Part, Setting
+from experiments.plan import Plan, check_counts, check_samples, duration
+from experiments.protocol import Setting
 from experiments.results import (
     EVERY,
     EXPERIMENTS,
     Columns,
     compute_results,
     load_result,
-    result_path,
     save_result,
 )
-from experiments.significance import LIGHT, PATIENCE, THOROUGH, seconds_of_test
-from experiments.significance import NAME as TEST
-from extract import HiddenStates, Prompts, UsageError, read_prompts, study_prompts
+from experiments.trial import sample_states, times
+from extract import ExtractError, HiddenStates, Prompts, UsageError, read_prompts, study_prompts
 from extract.capture import extract_states
+from extract.layer_file import dtype_named
 from extract.models import QUANTIZATIONS, load_model, resolve_device, tokenizer_facts
 from extract.reader import n_states
-from extract.sources import ModelSource, hub_token, resolve_model
+from extract.sources import ModelSource, hub_token, pinned, resolve_model
+from extract.states import INDEX, layer_name
 from gpu_smds import Checkpoint, ScoreMap, manifold_names
 from gpu_smds.budget import resolve_budget
 from gpu_smds.manifolds import resolve_manifold
 
 #: The study's slot of names.
 NAME_SLOT = "Name"
-_OURS = (".safetensors", ".csv", ".png", ".json", ".jsonl", ".partial")
+#: Files of the states, beside those of the layers.
+_OF_STATES = ("states/index.json", "states/progress.jsonl")
 
 
 @dataclass
@@ -56,15 +59,15 @@ class Run:
         Where everything is kept.
     options
         What the user asked for.
-    manifest
-        As found in the folder, or None.
+    fresh
+        Whether what the folder holds is of another run, and goes.
     """
 
     source: ModelSource
     prompts: Prompts
-    folder: Path
+    folder: RunFolder
     options: Options
-    manifest: dict[str, Any] | None
+    fresh: bool
     device: Any
     screen: Screen
     _plan: Plan | None = None
@@ -72,9 +75,11 @@ class Run:
 
     @classmethod
     def prepare(
-        cls, command: str, model: str, options: Options, folder: Path, screen: Screen
+        cls, command: str, model: str, options: Options, folder: RunFolder, screen: Screen
     ) -> Run:
         """Check everything that can be checked before any work; writes nothing.
+
+        The folder has been looked at.
 
         Raises
         ------
@@ -88,6 +93,12 @@ class Run:
                 )
         device = resolve_device(options.device)
         source = resolve_model(model, options.revision)
+        _check_inputs_outside(folder.path, options, source)
+        quantize = options.quantize or source.default_quantize
+        found = None if options.force else folder.manifest
+        reads = command != "figures" and not (found and found["extracted"])
+        source = _pinned(source, found, screen)
+        check_samples(source, options, quantize, device, folder.path, screen, reads)
         prompts = _prompts(options)
         if len(prompts) < protocol.MIN_SENTENCES:
             raise UsageError(
@@ -101,14 +112,17 @@ class Run:
                 raise UsageError(f"{error}: choose another --manifold") from error
         if options.protocol == "clean":
             _check_clean(options, prompts)
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file: choose another --out")
-        run = cls(source, prompts, folder, options, None, device, screen)
-        found = None if options.force else read_manifest(folder)
+        run = cls(source, prompts, folder, options, found is None, device, screen)
         if found is not None:
-            check_identity(folder, found["identity"], run.identity)
-            run.manifest = found
-        if command != "figures" and not (found and found.get("extracted")):
+            check_identity(folder.path, found["identity"], run.identity)
+            run._check_fingerprint(found)
+            if run.is_of_0_1_0 and not found["extracted"]:
+                screen.warn(
+                    f"{folder}: the interrupted run of version 0.1.0 is begun again, since that "
+                    "version could not tell whether the model had changed"
+                )
+                run, found = replace(run, fresh=True), None
+        if reads:
             screen.note(f"{source.name}: loading the tokenizer")
             run._plan = Plan.of(
                 source,
@@ -116,7 +130,7 @@ class Run:
                 options,
                 run.quantize,
                 device,
-                folder,
+                folder.path,
                 run._batches_of(found),
             )
             if not options.dry_run:
@@ -139,12 +153,37 @@ class Run:
         return int(found) if found and found <= 1.5 * free else free
 
     @property
+    def manifest(self) -> dict[str, Any] | None:
+        """That of the folder, if it is of this run."""
+        return None if self.fresh else self.folder.manifest
+
+    @property
+    def is_of_0_1_0(self) -> bool:
+        """Whether the folder's states were told from others as version 0.1.0 did."""
+        return self.manifest is not None and self.manifest.get("identity_of") == "0.1.0"
+
+    def _check_fingerprint(self, found: dict[str, Any]) -> None:
+        """Compare the whole model with the one that a folder of version 0.1.0 was first used with.
+
+        Raises
+        ------
+        UsageError
+            They differ.
+        """
+        noted = found.get("fingerprint")
+        if self.is_of_0_1_0 and noted is not None and noted != self.source.fingerprint():
+            raise UsageError(
+                f"{self.folder} holds a run of another model: choose another --out, or --force to "
+                "replace it"
+            )
+
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What states and experiments depend on; two runs with the same one may be mixed."""
-        options = self.options
+        options, source = self.options, self.source
         return {
             "states": {
-                **self.source.fingerprint(),
+                **(source.sampled_fingerprint() if self.is_of_0_1_0 else source.fingerprint()),
                 "prompts": self.prompts.hash,
                 "samples": len(self.prompts),
                 "seed": None if options.prompts else options.seed,
@@ -165,13 +204,20 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """Folder of the results of the protocol asked for."""
-        return self.folder / "results" / ("clean" if self.options.protocol == "clean" else "")
+        """Where the results of the protocol asked for are, for people."""
+        return self.folder.path / "results" / self._part
 
     @property
-    def figures(self) -> Path:
-        """Folder of its figures."""
-        return self.folder / "figures" / ("clean" if self.options.protocol == "clean" else "")
+    def _part(self) -> str:
+        return "clean/" if self.options.protocol == "clean" else ""
+
+    def result(self, name: str) -> RunFile:
+        """A file of the results of the protocol asked for, such as ``reuse.csv``."""
+        return self.folder.file(f"results/{self._part}{name}")
+
+    def figure(self, name: str) -> RunFile:
+        """One of its figures, such as ``reuse.png``."""
+        return self.folder.file(f"figures/{self._part}{name}")
 
     @property
     def hold_out(self) -> str | None:
@@ -196,7 +242,7 @@ class Run:
         """All experiments of the protocol asked for."""
         return [*EXPERIMENTS, *self.held_out]
 
-    @property
+    @cached_property
     def identity_hash(self) -> str:
         """The identity in one word."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
@@ -215,11 +261,40 @@ class Run:
         ExtractError
             Files that were altered, a full disk, a model that cannot be loaded.
         """
-        if self.manifest is not None and self.manifest.get("extracted"):
-            states = HiddenStates.open(self.folder / "states")
-            self.screen.note(f"{self.source.name}: states of {self.folder} are used again")
-            return states, columns_of(self.manifest)
-        return self._extract()
+        if self.manifest is None or not self.manifest["extracted"]:
+            return self._extract()
+        states = self._open_states(self.manifest)
+        self.screen.note(f"{self.source.name}: states of {self.folder} are used again")
+        if self.is_of_0_1_0:
+            self.folder.note(fingerprint=self.source.fingerprint())
+        if not self.folder.file("prompts.csv").is_sound():
+            self._write_prompts()
+        return states, columns_of(self.manifest)
+
+    def _open_states(self, manifest: dict[str, Any]) -> HiddenStates:
+        """Open the states; raises ExtractError where they are not those of the manifest."""
+        folder = self.folder.states()
+        states = HiddenStates.open(folder)
+        # The index tells whether the states were altered, and this whether the index was.
+        noted = manifest.get("states_index")
+        if noted is not None and noted != _sha256(folder.read(INDEX)):
+            raise ExtractError(
+                f"{folder.path / INDEX} was changed since it was written: extract again with "
+                "--force"
+            )
+        n, layers, positions, _ = states.shape
+        if (n, positions) != (len(self.prompts), len(manifest["positions"]["words"])):
+            raise ExtractError(
+                f"{folder.path} holds states of {n} sentences and {positions} positions, the run "
+                f"has {len(self.prompts)} and {len(manifest['positions']['words'])}: extract again "
+                "with --force"
+            )
+        if max(states.layers) >= manifest["n_states"] or len(set(states.layers)) < layers:
+            raise ExtractError(f"{folder.path} holds layers that the model lacks: use --force")
+        return states
+
+    def _write_prompts(self) -> None:
+        self.prompts.to_csv(self.folder.file("prompts.csv"), as_is=self.options.csv_as_is)
 
     def experiments(
         self, names: Sequence[str], states: HiddenStates, columns: Columns
@@ -228,13 +303,15 @@ class Run:
         results: dict[str, ScoreMap] = {}
         if not self.options.force and self.manifest is not None:
             for name in names:
-                kept = load_result(self.results, name, self.identity_of(name))
+                kept = load_result(self.result(f"{name}.safetensors"), self.identity_of(name))
                 if kept is not None:
                     results[name] = kept
+                    if not self.result(f"{name}.csv").is_sound():
+                        self._save(name, kept)
         missing = [name for name in names if name not in results]
         together = [name for name in missing if name in protocol.ON_ALL_SITES]
         every = [name for name in self.experiment_names if name in protocol.ON_ALL_SITES]
-        if together and set(every) <= set(names) and self._checkpoint(every).path.exists():
+        if together and set(every) <= set(names) and self._partial(every).exists():
             # A pass over all of them was interrupted while their results were being written.
             together = every
         # The quick one first: it has a pass of its own, over one layer.
@@ -243,26 +320,29 @@ class Run:
                 continue
             setting = self.setting(states, columns)
             # It stays until the results are kept, so that an interrupted pass can go on.
-            checkpoint = self._checkpoint(group)
+            checkpoint = Checkpoint(self._partial(group))
             with self.screen.progress(_title(group), "sites") as report:
                 found = compute_results(
                     group, setting, columns, self.identity_hash, report, checkpoint
                 )
             for name, scores in found.items():
                 facts = {**scores.metadata, "identity": self.identity_of(name)}
-                save_result(self.results, name, replace(scores, metadata=facts))
+                self._save(name, replace(scores, metadata=facts))
             checkpoint.remove()
             results |= found
         if set(names) == set(self.experiment_names):
             # Of other groups, which were interrupted and not taken up again.
             for name in EVERY:
-                for path in self.results.glob(f"{name}*.partial"):
-                    path.unlink()
+                for key in self.folder.listed(f"results/{self._part}{name}", ".partial"):
+                    self.folder.remove(key)
         return {name: results[name] for name in names}
 
-    def _checkpoint(self, group: Sequence[str]) -> Checkpoint:
+    def _partial(self, group: Sequence[str]) -> RunFile:
         """What is done of some experiments' pass over the states."""
-        return Checkpoint(result_path(self.results, "+".join(group)).with_suffix(".partial"))
+        return self.result("+".join(group) + ".partial")
+
+    def _save(self, name: str, scores: ScoreMap) -> None:
+        save_result(self.result, name, scores, csv_as_is=self.options.csv_as_is)
 
     def _batches_of(self, found: dict[str, Any] | None) -> list[int] | None:
         """Batches of an interrupted run, if they are what is asked for now."""
@@ -294,46 +374,46 @@ class Run:
             self.hold_out,
         )
 
+    @property
+    def shape(self) -> tuple[int, int, int, int] | None:
+        """``(n, layers, positions, d)`` of the states; None where nothing says it."""
+        if self._plan is not None:
+            return self._plan.shape
+        if self.manifest is None or "shape" not in self.manifest:
+            return None
+        n, layers, positions, d = map(int, self.manifest["shape"])
+        return n, layers, positions, d
+
+    def check_counts(self, command: str) -> None:
+        """Refuse permutations and shuffles that do not fit the memory; see ``check_counts``."""
+        if self.shape is not None:
+            check_counts(command, self.options, self.shape, self.memory_budget, self.device)
+
     def dry_run(self, command: str) -> None:
         """Print what a command would take; the model is loaded for a short trial."""
-        screen = self.screen
-        if self._plan is None:
+        screen, plan = self.screen, self._plan
+        takes = []
+        if plan is None:
             screen.note(f"{self.source.name}: finished states of {self.folder} would be used again")
-            return
-        for line in self._plan.lines():
-            screen.console.print(line, markup=False, soft_wrap=True)
-        self._plan.check()
-        reading = self._plan.reading_seconds(self._load())
-        free_memory()
-        plan = self._plan
-        setting = self._setting(sample_states(plan, len(self.prompts)), (0,), 1, 0)
-        sites = len(plan.layers) * len(plan.positions)
-        computing = seconds_of(
-            lambda positions: protocol.on_all_sites(
-                setting.experiments, replace(setting, states=Part(setting.states, None, positions))
-            ),
-            setting,
-            sites,
-        )
-        count = self.options.permutations
-        light = command != "significance"
-        count = (LIGHT if light else THOROUGH) if count is None else count
-        tested = ""
-        if count and command in ("all", "significance"):
-            try:
-                testing = seconds_of_test(setting, count, sites)
-            except ValueError as error:
-                screen.warn(f"no permutation test: {error}")
-            else:
-                if light and testing > PATIENCE:  # the layers of the curves only
-                    testing *= min(1.0, protocol.CURVES / len(plan.layers))
-                tested = f" and {duration(testing)} for the permutation test"
-        screen.console.print(
-            f"time       about {duration(reading)} for the sentences, {duration(computing)} for "
-            f"the experiments{tested}, as a short trial suggests",
-            markup=False,
-            soft_wrap=True,
-        )
+            dtype = dtype_named(f"torch.{(self.manifest or {}).get('dtype', 'float32')}")
+        else:
+            for line in plan.lines():
+                screen.note(line)
+            plan.check()
+        self.check_counts(command)
+        if plan is not None:
+            takes = [f"{duration(plan.reading_seconds(self._load()))} for the sentences"]
+            dtype = plan.dtype
+            free_memory()
+        if self.shape is not None and command not in ("extract", "figures"):
+            _, layers, positions, width = self.shape
+            states = sample_states(len(self.prompts), width, dtype)
+            setting = self._setting(states, (0,), 1, 0)
+            takes += times(command, setting, layers, positions, self.options, screen)
+        if takes:
+            *most, last = takes
+            listed = f"{', '.join(most)} and {last}" if most else last
+            screen.note(f"time       about {listed}, as a short trial suggests")
 
     def saved(self) -> None:
         """Wait until the files of the states are complete, and note that they are.
@@ -347,8 +427,9 @@ class Run:
             return
         self._saved()
         self._saved = None
-        self.manifest["extracted"] = self.options.save
-        write_manifest(self.folder, self.manifest)
+        save = self.options.save
+        index = _sha256(self.folder.states().read(INDEX)) if save else None
+        self.folder.note(extracted=save, states_index=index)
 
     def _load(self) -> Any:
         assert self._plan is not None
@@ -362,6 +443,7 @@ class Run:
             self.options.trust_remote_code,
             self._plan.config,
             self._plan.spread,
+            self._plan.layers,
         )
 
     def _extract(self) -> tuple[HiddenStates, Columns]:
@@ -369,43 +451,27 @@ class Run:
         plan, screen, options = self._plan, self.screen, self.options
         for line in plan.positions.report:
             (screen.warn if line.startswith("raw positions") else screen.note)(line)
-        config = plan.config
-        manifest: dict[str, Any] = {
-            "format_version": 1,
-            "identity": self.identity,
-            "extracted": False,
-            "model": self.source.fingerprint()
-            | {
-                "name": self.source.name,
-                "commit": getattr(config, "_commit_hash", None),
-                "type": config.model_type,
-            },
-            "quantization": QUANTIZATIONS.get(self.quantize),
-            "n_states": n_states(config),
-            "tokenizer": tokenizer_facts(plan.tokenizer),
-            "positions": plan.positions.facts(),
-            "batches": plan.sizes,
-            "batches_asked": [options.batch_size, options.batch_tokens],
-            "memory_budget": resolve_budget(None, self.device),
-            "device": str(self.device),
-            "versions": versions(),
-        }
-        load = self._load
-        found = self.manifest
-        if found and all(found.get(key) == manifest[key] for key in ("model", "tokenizer")):
-            # It goes on with its own blocks, so that its numbers are the same.
-            manifest["memory_budget"] = self.memory_budget
-            if TEST in found:
-                manifest[TEST] = found[TEST]
-        else:
-            # What there is goes only once the model is there, and without a manifest is nobody's.
+        fresh, load = self.fresh, self._load
+        facts = self._facts(plan)
+        if self.manifest is not None:
+            if all(self.manifest.get(key) == facts[key] for key in ("model", "tokenizer")):
+                # It goes on with its own blocks, so that its numbers are the same.
+                facts["memory_budget"] = self.memory_budget
+            else:
+                fresh = True
+        if fresh:
+            # What there is goes only once the model is there.
             loaded = [self._load()]
             load = loaded.pop
-            (self.folder / MANIFEST).unlink(missing_ok=True)
-            self._discard()
-        self.manifest = manifest
-        write_manifest(self.folder, manifest)
-        self.prompts.to_csv(self.folder / "prompts.csv")
+        self.folder.begin(facts, fresh)
+        self.fresh = False
+        manifest = self.folder.manifest
+        assert manifest is not None
+        self._write_prompts()
+        if options.save:
+            layers = [layer_name(layer) for layer in plan.layers]
+            names = [*layers, *(f"{name}.partial" for name in layers)]
+            self.folder.list_files([*(f"states/{name}" for name in names), *_OF_STATES])
         metadata = {
             "model": json.dumps(manifest["model"]),
             "revision": str(self.source.revision or manifest["model"]["commit"] or ""),
@@ -415,15 +481,14 @@ class Run:
         }
 
         def replan(sizes: list[int]) -> None:
-            manifest["batches"] = sizes
-            write_manifest(self.folder, manifest)
+            self.folder.note(batches=sizes)
 
         with screen.progress(f"{self.source.name}: reading sentences", "sentences") as report:
             extracted = extract_states(
                 load,
                 plan.tokens,
                 plan.positions,
-                folder=self.folder / "states" if options.save else None,
+                folder=self.folder.states() if options.save else None,
                 layers=plan.layers,
                 sizes=plan.sizes,
                 metadata=metadata,
@@ -450,23 +515,67 @@ class Run:
                 f"are undefined ({_named(states, plan.positions.words)}): "
                 f"{_overflow_advice(str(states.dtype))}"
             )
-        manifest |= {
-            "dtype": str(states.dtype).removeprefix("torch."),
-            "shape": list(states.shape),
-            "nonfinite": bad,
-        }
-        write_manifest(self.folder, manifest)
+        self.folder.note(
+            dtype=str(states.dtype).removeprefix("torch."),
+            shape=list(states.shape),
+            nonfinite=bad,
+        )
         self._saved = extracted.saved
         return states, columns_of(manifest)
 
-    def _discard(self) -> None:
-        """Remove what an earlier run left; files that are not ours stay."""
-        for part in ("results", "results/clean", "figures", "figures/clean", "states"):
-            folder = self.folder / part
-            if folder.is_dir():
-                for file in folder.iterdir():
-                    if file.suffix in _OURS:
-                        file.unlink()
+    def _facts(self, plan: Plan) -> dict[str, Any]:
+        """What the manifest says of a run that begins."""
+        config = plan.config
+        return {
+            "identity": self.identity,
+            "extracted": False,
+            "model": self.source.fingerprint()
+            | {"name": self.source.name, "commit": self.source.commit, "type": config.model_type},
+            "quantization": QUANTIZATIONS.get(self.quantize),
+            "n_states": n_states(config),
+            "tokenizer": tokenizer_facts(plan.tokenizer),
+            "positions": plan.positions.facts(),
+            "batches": plan.sizes,
+            "batches_asked": [self.options.batch_size, self.options.batch_tokens],
+            "memory_budget": resolve_budget(None, self.device),
+            "device": str(self.device),
+            "versions": versions(),
+        }
+
+
+def _pinned(source: ModelSource, found: dict[str, Any] | None, screen: Screen) -> ModelSource:
+    """A hub model at the commit that its branch has now.
+
+    Where the hub cannot be reached, and a finished run is there, at the commit of that run.
+    """
+    try:
+        return pinned(source, hub_token())
+    except UsageError:
+        raise
+    except ExtractError as error:
+        commit = found["model"].get("commit") if found and found["extracted"] else None
+        if commit is None:
+            raise
+        screen.warn(f"{error}; the finished run of commit {commit[:12]} is taken for it")
+        return replace(source, commit=commit)
+
+
+def _check_inputs_outside(folder: Path, options: Options, source: ModelSource) -> None:
+    """Refuse to write among the files that are read: an input is never an output."""
+    given = [] if options.prompts is None else [options.prompts]
+    if source.kind != "hub":
+        location = Path(source.location)
+        given.append(location / source.gguf_file if source.gguf_file else location)
+    real = folder.resolve()
+    for path in given:
+        if path.resolve().is_relative_to(real):
+            raise UsageError(
+                f"{path} lies in the folder of the run, {folder}: choose another --out"
+            )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _numbered(values: np.ndarray) -> np.ndarray:
@@ -482,8 +591,6 @@ def columns_of(manifest: dict[str, Any]) -> Columns:
 
 def free_memory() -> None:
     """Give back what a model held."""
-    import torch
-
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -491,7 +598,8 @@ def free_memory() -> None:
 
 def run_folder(model: str, options: Options) -> Path:
     """Folder of a model's run: ``runs/<model>``, ``--out``, or a folder in it for several."""
-    name = resolve_model(model, options.revision).name
+    # A file called "...gguf" must not become the folder above.
+    name = resolve_model(model, options.revision).name.lstrip(".") or "model"
     if options.out is None:
         return Path("runs") / name
     return options.out / name if len(options.models) > 1 else options.out

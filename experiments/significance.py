@@ -11,10 +11,9 @@ import numpy as np
 
 from experiments import protocol, tables
 from experiments.figures import draw_significance
-from experiments.manifest import write_manifest
-from experiments.plan import duration, seconds_of
+from experiments.plan import duration, seconds_for, seconds_of
 from experiments.protocol import Part, Setting, named
-from experiments.results import Columns, result_path
+from experiments.results import Columns
 from extract import ExtractError, HiddenStates
 from gpu_smds import Checkpoint, ScoreMap, SignificanceMap, significance_map
 
@@ -40,7 +39,7 @@ def significance_run(
     setting = run.setting(states, columns)
     count = run.options.permutations or (LIGHT if light else THOROUGH)
     kept = None if run.options.force else load_significance(run)
-    path = result_path(run.results, NAME)
+    path = run.result(f"{NAME}.safetensors")
     layers = _layers(run, setting, count, kept) if light else tuple(setting.layers)
     enough = kept is not None and kept.metadata["n_permutations"] >= count
     if kept is not None and enough and kept.metadata["layers"] == list(layers):
@@ -48,7 +47,7 @@ def significance_run(
             run.screen.note(f"{run.source.name}: {path} is used again")
         return kept
     started = perf_counter()
-    checkpoint = Checkpoint(path.with_suffix(".partial"))
+    checkpoint = Checkpoint(run.result(f"{NAME}.partial"))
     title = f"significance: {count} permutations of the labels, {_listed(layers, setting.layers)}"
     with run.screen.progress(title, "sites") as report:
         found = _test(setting, layers, None, count, report, checkpoint)
@@ -66,7 +65,12 @@ def significance_run(
     }
     found = replace(found, metadata=facts)
     tables.write_significance(
-        path.with_suffix(".csv"), found, layers, columns.words, columns.tokens
+        run.result(f"{NAME}.csv"),
+        found,
+        layers,
+        columns.words,
+        columns.tokens,
+        as_is=run.options.csv_as_is,
     )
     found.save(path)
     checkpoint.remove()
@@ -81,11 +85,11 @@ def load_significance(run: Run) -> SignificanceMap | None:
     ExtractError
         The file is damaged.
     """
-    path = result_path(run.results, NAME)
-    if not path.exists():
+    file = run.result(f"{NAME}.safetensors")
+    if not file.is_sound():
         return None
     try:
-        found = SignificanceMap.load(path)
+        found = SignificanceMap.load(file)
     except ValueError as error:
         raise ExtractError(f"{error}: delete it, or use --force") from error
     return found if found.metadata.get("identity") == run.identity_hash else None
@@ -126,7 +130,7 @@ def said(found: SignificanceMap) -> str:
 def draw_test(run: Run, found: SignificanceMap, independent: ScoreMap | None = None) -> Any:
     """Draw z of all sites; returns the file."""
     facts = found.metadata
-    path = run.figures / f"{NAME}.png"
+    path = run.figure(f"{NAME}.png")
     z = on_all_layers(found, found.z)
     ok = np.isfinite(on_all_layers(found, found.score))
     if independent is not None:
@@ -227,8 +231,7 @@ def _layers(
         light = seconds > PATIENCE
         chosen = protocol.curve_layers(setting) if light else tuple(setting.layers)
         decided = {**asked, "layers": list(chosen), "estimated_seconds": round(seconds, 1)}
-        run.manifest[NAME] = decided
-        write_manifest(run.folder, run.manifest)
+        run.folder.note(**{NAME: decided})
         if light:
             run.screen.note(
                 f"significance of all layers would take about {duration(seconds)}: tested at "
@@ -240,7 +243,11 @@ def _layers(
 def seconds_of_test(setting: Setting, count: int, sites: int) -> float:
     """Estimate of the time of a test of so many sites, from a few of them."""
     middle = (setting.layers[len(setting.layers) // 2],)
-    return seconds_of(lambda positions: _test(setting, middle, positions, count), setting, sites)
+
+    def seconds(some: int) -> float:
+        return seconds_of(lambda positions: _test(setting, middle, positions, some), setting, sites)
+
+    return seconds_for(seconds, count, THOROUGH // 4, THOROUGH)
 
 
 def _listed(layers: Sequence[int], every: Sequence[int]) -> str:

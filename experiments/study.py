@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from experiments import summary
 from experiments.console import Screen
 from experiments.discovery import discover_run, report_discovery
 from experiments.draw import draw_comparison, draw_run
-from experiments.lock import only_one
-from experiments.manifest import check_identity, read_manifest
+from experiments.folder import RunFolder
 from experiments.options import Options
-from experiments.results import EVERY, EXPERIMENTS, load_result, result_path
+from experiments.results import EVERY, EXPERIMENTS, load_result
 from experiments.run import Run, columns_of, free_memory, run_folder
 from experiments.significance import draw_test, load_significance, sentences, significance_run
-from experiments.tables import write_text
 from experiments.transfer import report_transfer, transfer_run
+from experiments.visible import visible
 from extract import ExtractError, UsageError
-from extract.states import write_json
 from gpu_smds import ScoreMap, SignificanceMap
+from gpu_smds._files import File, FilesError, is_our_picture
 
 
 def execute(command: str, options: Options, screen: Screen) -> None:
@@ -30,9 +28,14 @@ def execute(command: str, options: Options, screen: Screen) -> None:
 
     ``command`` is "extract", "figures", "all" or the name of an experiment.
     """
-    folders = [run_folder(model, options) for model in options.models]
-    if len(set(folders)) < len(folders):
+    paths = [run_folder(model, options) for model in options.models]
+    if len(set(paths)) < len(paths):
         raise UsageError("the same model is named twice")
+    folders = [RunFolder(path) for path in paths]
+    for folder in folders:
+        folder.look()
+        if command == "figures" and folder.manifest is None:
+            raise UsageError(f"{folder} holds no run: start with gpu-smds all")
     # All models are checked before the first is loaded.
     runs = [
         Run.prepare(command, model, options, folder, screen)
@@ -42,16 +45,17 @@ def execute(command: str, options: Options, screen: Screen) -> None:
         for run in runs:
             run.dry_run(command)
         return
+    for run in runs:
+        run.check_counts(command)
     finished = []
     with ExitStack() as held:
-        for folder in folders:
-            if command == "figures" and not folder.exists():
-                raise UsageError(f"{folder} holds no run: start with gpu-smds all")
-            held.enter_context(only_one(folder))
-        for model, run in zip(options.models, runs, strict=True):
-            if not options.force and read_manifest(run.folder) != run.manifest:
+        changed = [held.enter_context(folder.held()) for folder in folders]
+        for model, run, other in zip(options.models, runs, changed, strict=True):
+            if other and not options.force:
                 # Another process was at work there until a moment ago.
                 run = Run.prepare(command, model, options, run.folder, screen)
+            for sentence in run.folder.check():
+                screen.warn(sentence)
             try:
                 results = figures_again(run) if command == "figures" else _one(command, run)
             except BaseException:
@@ -59,13 +63,28 @@ def execute(command: str, options: Options, screen: Screen) -> None:
                     run.saved()
                 raise
             run.saved()
+            run.folder.still_there()
             finished.append((run, results))
             free_memory()
     if command in ("all", "figures") and len(runs) > 1:
         study = options.protocol == "study"
-        path = folders[0].parent / ("comparison.png" if study else "comparison-clean.png")
-        draw_comparison(path, [(run.source.name, results) for run, results in finished])
-        screen.note(f"models side by side: {path}")
+        file = _free(paths[0].parent, "comparison" if study else "comparison-clean")
+        draw_comparison(file, [(run.source.name, results) for run, results in finished])
+        screen.note(f"models side by side: {file}")
+
+
+def _free(folder: Path, stem: str) -> File:
+    """File of a picture that may be written: the first name that is free or of an older one."""
+    number, name = 1, f"{stem}.png"
+    while True:
+        file = File.at(folder / name)
+        try:
+            file.check(is_our_picture)
+        except FilesError:
+            number += 1
+            name = f"{stem}-{number}.png"
+        else:
+            return file
 
 
 def _one(command: str, run: Run) -> dict[str, ScoreMap]:
@@ -103,21 +122,22 @@ def _one(command: str, run: Run) -> dict[str, ScoreMap]:
 
 def figures_again(run: Run) -> dict[str, ScoreMap]:
     """Draw the figures of the results that a folder holds."""
-    manifest = read_manifest(run.folder)
+    manifest = run.manifest
     if manifest is None:
-        raise UsageError(f"{run.folder} holds no run: start with gpu-smds all")
-    check_identity(run.folder, manifest["identity"], run.identity)
-    found = {name: load_result(run.results, name, run.identity_of(name)) for name in EVERY}
+        raise UsageError("figures draws what is there: leave out --force")
+    found = {
+        name: load_result(run.result(f"{name}.safetensors"), run.identity_of(name))
+        for name in EVERY
+    }
     results = {name: scores for name, scores in found.items() if scores is not None}
     tested = load_significance(run)
     if not results and tested is None:
         raise UsageError(f"{run.folder} holds no results yet: start with gpu-smds all")
     setting = None
-    if manifest.get("extracted"):
-        run.manifest = manifest
+    if manifest["extracted"]:
         states, _ = run.states()
         setting = run.setting(states, columns_of(manifest))
-        if result_path(run.results, "transfer").exists():
+        if run.result("transfer.safetensors").is_sound():
             report_transfer(run, setting, transfer_run(run, states, columns_of(manifest)))
     if not results and tested is not None:
         _report_test(run, tested)
@@ -128,7 +148,7 @@ def figures_again(run: Run) -> dict[str, ScoreMap]:
 
 def _report_test(run: Run, tested: SignificanceMap) -> None:
     """Draw the permutation test, on the map of Exp 1 too where there is one, and say its result."""
-    independent = load_result(run.results, "independent", run.identity_hash)
+    independent = load_result(run.result("independent.safetensors"), run.identity_hash)
     if independent is None:
         files = [draw_test(run, tested)]
     else:
@@ -141,44 +161,47 @@ def _report_test(run: Run, tested: SignificanceMap) -> None:
 
 
 def _report(
-    run: Run, results: dict[str, ScoreMap], files: list[Path], tested: SignificanceMap | None = None
+    run: Run,
+    results: dict[str, ScoreMap],
+    files: list[File],
+    tested: SignificanceMap | None = None,
 ) -> None:
     """Print and keep the table, the verdicts and where the files are."""
     facts: dict[str, Any] = {"model": run.source.name, **summary.as_json(results, tested)}
     if results.keys() >= EXPERIMENTS.keys():
-        write_json(run.results / "summary.json", facts)
-        write_text(run.results / "summary.txt", summary_text(results, tested))
-    console = run.screen.console
+        content = json.dumps(facts, indent=1, ensure_ascii=False)
+        run.result("summary.json").write(content.encode("utf-8", "surrogatepass"))
+        run.result("summary.txt").write(summary_text(results, tested).encode())
     words = next(iter(results.values())).metadata["words"]
     landmarks = next(iter(results.values())).metadata["landmarks"]
-    table = Table(
-        title=f"{run.source.name}: {len(run.prompts)} sentences, {run.options.protocol} protocol"
-    )
-    table.add_column("experiment", no_wrap=True)
-    for role in ("source", "distractor", "destination"):
-        if role in landmarks:
-            table.add_column(words[landmarks[role]], justify="right")
-    table.add_column("best\nlayer", justify="right")
-    table.add_column("time", justify="right")
-    table.add_column("undefined\nsites", justify="right")
+    roles = [role for role in ("source", "distractor", "destination") if role in landmarks]
+    rows = []
     for row in summary.rows(results):
-        cells = [f"{EVERY[row.experiment][0]} {row.experiment}"]
-        for role in ("source", "distractor", "destination"):
-            if role in landmarks:
-                value = row.scores[role]
-                cells.append("–" if value is None else f"{value:.3f}")
-        cells.append("–" if row.layer is None else str(row.layer))
-        cells.append(f"{row.seconds:.1f} s")
-        cells.append(", ".join(f"{n} {name}" for name, n in row.undefined.items()) or "0")
-        table.add_row(*cells)
-    console.print(table)
+        scores = [row.scores[role] for role in roles]
+        rows.append(
+            [
+                f"{EVERY[row.experiment][0]} {row.experiment}",
+                *("–" if value is None else f"{value:.3f}" for value in scores),
+                "–" if row.layer is None else str(row.layer),
+                f"{row.seconds:.1f} s",
+                ", ".join(f"{n} {name}" for name, n in row.undefined.items()) or "0",
+            ]
+        )
+    run.screen.table(
+        f"{run.source.name}: {len(run.prompts)} sentences, {run.options.protocol} protocol",
+        [
+            *("experiment", *(words[landmarks[role]] for role in roles)),
+            *("best layer", "time", "undefined sites"),
+        ],
+        rows,
+    )
     if "similarity" in results:
         run.screen.note(
             "similarity: cosine with the source's map, at its own layer; the other scores are at "
             "the best layer of the source"
         )
     for verdict in summary.verdicts(results):
-        console.print(_verdict_text(verdict), markup=False, soft_wrap=True)
+        run.screen.note(_verdict_text(verdict))
     for sentence in sentences(tested) if tested is not None else []:
         run.screen.note(sentence)
     run.screen.note(f"results  {run.results}")
@@ -187,10 +210,10 @@ def _report(
 
 
 def summary_text(results: dict[str, ScoreMap], tested: SignificanceMap | None = None) -> str:
-    """The verdicts and the result of the permutation test as plain text."""
+    """The verdicts and the result of the permutation test as plain text, safe to print."""
     lines = [_verdict_text(verdict) for verdict in summary.verdicts(results)]
     lines += sentences(tested) if tested is not None else []
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{visible(line)}\n" for line in lines)
 
 
 def _verdict_text(verdict: summary.Verdict) -> str:

@@ -1,36 +1,30 @@
-"""Results as tables for people: one CSV row per site."""
+"""Results as tables for people: one CSV row per site.
+
+Words and tokens that a spreadsheet would take for a formula get an apostrophe in front
+(:mod:`extract.cells`) unless ``as_is``; numbers stay numbers.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from experiments.pairs import Subspaces
+from extract.cells import csv_text, neutralised
 from gpu_smds import Discovery, ScoreMap, SignificanceMap, Status
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its target and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+from gpu_smds._files import File, csv_with
 
 
 def write_scores(
-    path: Path,
+    path: Path | File,
     scores: ScoreMap,
     layers: Sequence[int],
     words: Sequence[str],
     tokens: Sequence[str],
+    *,
+    as_is: bool = False,
 ) -> None:
     """``layer,position,word,token,score,std,status``; an undefined score is an empty cell.
 
@@ -42,11 +36,17 @@ def write_scores(
         for i, layer in enumerate(layers)
         for p in range(mean.shape[1])
     )
-    _write(path, ("layer", "position", "word", "token", "score", "std", "status"), rows)
+    _write(path, ("layer", "position", "word", "token", "score", "std", "status"), rows, as_is)
 
 
 def write_similarity(
-    path: Path, scores: ScoreMap, layer: int, words: Sequence[str], tokens: Sequence[str]
+    path: Path | File,
+    scores: ScoreMap,
+    layer: int,
+    words: Sequence[str],
+    tokens: Sequence[str],
+    *,
+    as_is: bool = False,
 ) -> None:
     """One row per pair of positions; ``score`` is the absolute cosine."""
     value, status = scores.mean[0], scores.worst_status[0]
@@ -59,15 +59,17 @@ def write_similarity(
         for a in range(len(words))
         for b in range(len(words))
     )
-    _write(path, header, rows)
+    _write(path, header, rows, as_is)
 
 
 def write_significance(
-    path: Path,
+    path: Path | File,
     found: SignificanceMap,
     layers: Sequence[int],
     words: Sequence[str],
     tokens: Sequence[str],
+    *,
+    as_is: bool = False,
 ) -> None:
     """One row per tested site."""
     values = (
@@ -88,15 +90,17 @@ def write_significance(
         *("layer", "position", "word", "token", "score", "null_mean", "null_sd", "z"),
         *("p", "p_family", "q", "status"),
     )
-    _write(path, header, rows)
+    _write(path, header, rows, as_is)
 
 
 def write_discovery(
-    path: Path,
+    path: Path | File,
     found: Discovery,
     layers: Sequence[int],
     words: Sequence[str],
     tokens: Sequence[str],
+    *,
+    as_is: bool = False,
 ) -> None:
     """One row per site and manifold, best first; ``baseline`` is the mean of shuffled labels."""
     mean, std, status = found.scores.mean[:, 0], found.scores.std[:, 0], found.scores.worst_status
@@ -116,25 +120,35 @@ def write_discovery(
         *("layer", "position", "word", "token", "manifold", "score", "std"),
         *("baseline", "above_baseline", "status"),
     )
-    _write(path, header, rows)
+    _write(path, header, rows, as_is)
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+def _write(
+    path: Path | File, header: Sequence[str], rows: Iterable[Sequence[object]], as_is: bool
+) -> None:
+    table: list[Sequence[object]] = [header]
     for *cells, status in rows:
-        writer.writerow([*(_cell(cell) for cell in cells), Status(int(str(status))).name.lower()])
-    write_text(path, text.getvalue())
+        cells = [_cell(cell, as_is) for cell in cells]
+        table.append([*cells, Status(int(str(status))).name.lower()])
+    File.of(path).write(csv_text(table).encode("utf-8", "surrogatepass"), csv_with(header))
 
 
-def _cell(value: object) -> object:
+def _cell(value: object, as_is: bool) -> object:
+    if isinstance(value, str):
+        return value if as_is else neutralised(value)
     if isinstance(value, float | np.floating):
         return f"{value:.10g}" if np.isfinite(value) else ""
     return value
 
 
-def write_pairs(path: Path, scores: ScoreMap, layers: Sequence[int], words: Sequence[str]) -> None:
+def write_pairs(
+    path: Path | File,
+    scores: ScoreMap,
+    layers: Sequence[int],
+    words: Sequence[str],
+    *,
+    as_is: bool = False,
+) -> None:
     """One row per layer and pair of positions: the source's map, scored on the target.
 
     ``layer,source,source_word,target,target_word,score,std,status``, as in :func:`write_scores`.
@@ -150,10 +164,12 @@ def write_pairs(path: Path, scores: ScoreMap, layers: Sequence[int], words: Sequ
         *("layer", "source", "source_word", "target", "target_word"),
         *("score", "std", "status"),
     )
-    _write(path, header, rows)
+    _write(path, header, rows, as_is)
 
 
-def write_layer_pairs(path: Path, found: Mapping[str, ScoreMap], layers: Sequence[int]) -> None:
+def write_layer_pairs(
+    path: Path | File, found: Mapping[str, ScoreMap], layers: Sequence[int], *, as_is: bool = False
+) -> None:
     """One row per word and pair of layers: the source's map, scored on the target.
 
     ``word,source_layer,target_layer,score,std,status``, as in :func:`write_scores`; ``found`` holds
@@ -166,10 +182,12 @@ def write_layer_pairs(path: Path, found: Mapping[str, ScoreMap], layers: Sequenc
         for a in range(len(layers))
         for b in range(len(layers))
     )
-    _write(path, ("word", "source_layer", "target_layer", "score", "std", "status"), rows)
+    _write(path, ("word", "source_layer", "target_layer", "score", "std", "status"), rows, as_is)
 
 
-def write_subspaces(path: Path, found: Subspaces, words: Sequence[str]) -> None:
+def write_subspaces(
+    path: Path | File, found: Subspaces, words: Sequence[str], *, as_is: bool = False
+) -> None:
     """One row per pair of positions: cosine of the flattened maps, principal angles in degrees."""
     degrees, k = np.degrees(found.angles), found.angles.shape[2]
     rows = (
@@ -182,7 +200,7 @@ def write_subspaces(path: Path, found: Subspaces, words: Sequence[str]) -> None:
         *(f"angle_{i + 1}" for i in range(k)),
         "status",
     )
-    _write(path, header, rows)
+    _write(path, header, rows, as_is)
 
 
 def _std(scores: ScoreMap) -> np.ndarray:

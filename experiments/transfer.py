@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from experiments import protocol, tables
 from experiments.figures import draw_layer_transfer, draw_transfer
+from experiments.folder import RunFile
 from experiments.pairs import Subspaces, layer_pairs, position_pairs, subspaces
 from experiments.protocol import Setting, named
-from experiments.results import Columns, facts_of, load_result, result_path
+from experiments.results import Columns, facts_of, load_result
 from experiments.run import Run
 from extract import HiddenStates
 from gpu_smds import Checkpoint, ScoreMap
@@ -43,18 +43,21 @@ def transfer_run(run: Run, states: HiddenStates, columns: Columns) -> Transfer:
     cv = protocol.cross_validation(setting) if setting.clean else None
 
     def kept(name: str, title: str, compute: Callable[..., ScoreMap]) -> ScoreMap:
-        found = None if run.options.force else load_result(run.results, name, run.identity_hash)
+        found = (
+            None
+            if run.options.force
+            else load_result(run.result(f"{name}.safetensors"), run.identity_hash)
+        )
         if found is not None:
             return found
         started = perf_counter()
-        path = result_path(run.results, name)
-        checkpoint = Checkpoint(path.with_suffix(".partial"))
+        checkpoint = Checkpoint(run.result(f"{name}.partial"))
         with run.screen.progress(title, "sites") as report:
             found = compute(progress=report, checkpoint=checkpoint)
         facts = facts_of(setting, columns, run.identity_hash)
         facts |= {"experiment": name, "seconds": perf_counter() - started}
         found = replace(found, metadata=facts)
-        found.save(path)
+        found.save(run.result(f"{name}.safetensors"))
         checkpoint.remove()
         return found
 
@@ -73,11 +76,13 @@ def transfer_run(run: Run, states: HiddenStates, columns: Columns) -> Transfer:
                 lambda at=at, **how: layer_pairs(setting, at, cv, **how),
             )
     compared = subspaces(setting)
-    folder, words = run.results, columns.words
-    tables.write_pairs(folder / "transfer.csv", of_positions, setting.layers, words)
+    words, as_is = columns.words, run.options.csv_as_is
+    tables.write_pairs(run.result("transfer.csv"), of_positions, setting.layers, words, as_is=as_is)
     by_word = {words[columns.landmarks[role]]: scores for role, scores in of_layers.items()}
-    tables.write_layer_pairs(folder / "transfer_layers.csv", by_word, setting.layers)
-    tables.write_subspaces(folder / "subspaces.csv", compared, words)
+    tables.write_layer_pairs(
+        run.result("transfer_layers.csv"), by_word, setting.layers, as_is=as_is
+    )
+    tables.write_subspaces(run.result("subspaces.csv"), compared, words, as_is=as_is)
     return Transfer(of_positions, of_layers, compared)
 
 
@@ -109,12 +114,13 @@ def report_transfer(run: Run, setting: Setting, found: Transfer) -> None:
             )
 
 
-def _draw(run: Run, setting: Setting, found: Transfer) -> list[Path]:
+def _draw(run: Run, setting: Setting, found: Transfer) -> list[RunFile]:
     facts, name = found.positions.metadata, run.source.name
     words, tokens, landmarks = facts["words"], facts["tokens"], facts["landmarks"]
     how = _HOW[setting.protocol] + named(setting.protocol)
     layers = facts["layers"]
-    files = [run.figures / f"{stem}.png" for stem in ("transfer", "transfer_layers", "subspaces")]
+    stems = ("transfer", "transfer_layers", "subspaces")
+    files = [run.figure(f"{stem}.png") for stem in stems]
     mean = found.positions.mean
     draw_transfer(
         files[0],

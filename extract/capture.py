@@ -16,11 +16,15 @@ from torch import Tensor
 from extract.alignment import Positions, Tokens
 from extract.batches import cut, halved
 from extract.errors import ExtractError, UsageError, out_of_memory
+from extract.layer_file import dtype_named
 from extract.reader import StateReader, Take, text_config
 from extract.states import FORMAT_VERSION, INDEX, HiddenStates
 from extract.writer import StatesWriter, read_notes
+from gpu_smds._files import Folder
 
-_LAYERS = re.compile(r"(\d+)(?:-(\d+))?")
+_LAYERS = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+# No model has as many layers; a configuration that says so would be counted out number by number.
+_MOST_LAYERS = 1_000_000
 
 
 def parse_layers(text: str | None, count: int) -> tuple[int, ...]:
@@ -30,7 +34,14 @@ def parse_layers(text: str | None, count: int) -> tuple[int, ...]:
     ------
     UsageError
         Not of that form, or beyond the model's states.
+    ExtractError
+        More layers than any model has.
     """
+    if count - 1 > _MOST_LAYERS:
+        raise ExtractError(
+            f"the model's configuration says that it has {count - 1:,} layers, which cannot be: is "
+            "its config.json damaged?"
+        )
     if text is None:
         return tuple(range(count))
     layers: set[int] = set()
@@ -54,6 +65,17 @@ def check_lengths(tokens: Tokens, config: Any) -> None:
         raise ExtractError(
             f"sentence {lengths.index(longest) + 1} has {longest} tokens, the model takes {limit}: "
             "shorten it"
+        )
+
+
+def check_vocabulary(tokens: Tokens, model: Any) -> None:
+    """Raise ExtractError where the tokenizer gives tokens that the model does not know."""
+    largest = max(max(row, default=0) for row in tokens.ids)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise ExtractError(
+            f"the tokenizer gives token {largest}, the model's embedding has {rows} rows (0 to "
+            f"{rows - 1}): they do not belong together, give the tokenizer of this model"
         )
 
 
@@ -90,7 +112,7 @@ def extract_states(
     tokens: Tokens,
     positions: Positions,
     *,
-    folder: Path | None,
+    folder: Path | Folder | None,
     layers: Sequence[int],
     sizes: Sequence[int],
     metadata: dict[str, str],
@@ -144,11 +166,13 @@ def extract_states(
     }
     damaged = 0
     if folder is not None:
+        folder = folder if isinstance(folder, Folder) else Folder.at(folder, create=True)
         done = _all_read(folder, layers, facts, batches)
         if isinstance(done, Extraction):
             return done
         damaged = done
     model = load()
+    check_vocabulary(tokens, model)
     check_lengths(tokens, model.config)
     pad = known_token(model, pad_token_id)
     batch = functools.partial(padded, tokens, positions, pad_token_id=pad)
@@ -224,14 +248,14 @@ def known_token(model: Any, token: int) -> int:
 
 
 def _all_read(
-    folder: Path, layers: Sequence[int], facts: dict[str, str], batches: Sequence[np.ndarray]
+    folder: Folder, layers: Sequence[int], facts: dict[str, str], batches: Sequence[np.ndarray]
 ) -> Extraction | int:
     """What an interrupted call had read to the end.
 
     Where the model is needed, the number of batches that were damaged.
     """
     plan, notes = read_notes(folder)
-    if plan is None and (folder / INDEX).exists():
+    if plan is None and folder.kind(INDEX) is not None:
         # It got as far as to name the files.
         try:
             states = HiddenStates.open(folder)
@@ -242,12 +266,12 @@ def _all_read(
             return Extraction(states, lambda: None, None, 0)
         return 0
     try:
-        shape, dtype = tuple(plan["shape"]), getattr(torch, plan["dtype"].removeprefix("torch."))
+        shape, dtype = tuple(plan["shape"]), dtype_named(plan["dtype"])
         same = plan["metadata"] == facts | {"dtype": plan["metadata"]["dtype"]}
         same = same and plan["layers"] == list(layers)
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return 0
-    if not same or len(notes) < len(batches):
+    if not same or len(shape) != 3 or len(notes) < len(batches):
         return 0
     writer = StatesWriter(folder, layers, shape, dtype, plan["metadata"], batches)
     if len(writer.done) == len(batches):

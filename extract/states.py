@@ -1,7 +1,8 @@
 """Hidden states of all sentences, layers and positions: in memory or as safetensors files.
 
 One file per layer, ``layer_00.safetensors``, holds the tensor ``hidden_states`` (samples,
-positions, features); ``index.json`` holds their sizes and checksums. ``writer.py`` writes them.
+positions, features); ``index.json`` holds their sizes and checksums. ``writer.py`` writes them,
+``layer_file.py`` reads one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,18 +22,13 @@ import torch
 from torch import Tensor
 
 from extract.errors import ExtractError
+from extract.layer_file import LayerFile
+from gpu_smds._files import FilesError, Folder
 
 FORMAT_VERSION = 1
-TENSOR = "hidden_states"
 INDEX = "index.json"
-
-_SAFETENSORS_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-}
-_DTYPES = {name: dtype for dtype, name in _SAFETENSORS_NAMES.items()}
+_NAME = re.compile(r"layer_(\d{2,})\.safetensors", re.ASCII)
+_AGAIN = "extract again with --force"
 
 
 @dataclass
@@ -41,7 +38,7 @@ class HiddenStates:
     Attributes
     ----------
     tensors
-        Per layer ``(n, positions, d)``: in memory, or views of memory-mapped files.
+        Per layer ``(n, positions, d)``: in memory, or files that are read where they are indexed.
     layers
         Layer numbers: index into the model's hidden states, 0 the embeddings.
     metadata
@@ -50,7 +47,7 @@ class HiddenStates:
         ``(layers, positions)`` number of NaN and inf.
     """
 
-    tensors: list[Tensor]
+    tensors: Sequence[Tensor | LayerFile]
     layers: tuple[int, ...]
     metadata: dict[str, str] = field(default_factory=dict)
     nonfinite: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
@@ -74,7 +71,7 @@ class HiddenStates:
         return self.tensors[int(layer)][(rows, *rest)]
 
     @classmethod
-    def open(cls, folder: Path | str, verify: bool = True) -> Self:
+    def open(cls, folder: Path | str | Folder, verify: bool = True) -> Self:
         """Open the files of a finished extraction.
 
         Parameters
@@ -82,107 +79,114 @@ class HiddenStates:
         folder
             The folder ``states`` of a run.
         verify
-            Compare sizes and SHA-256 with those noted when the files were written.
+            Compare SHA-256 with those noted when the files were written; sizes and shapes are
+            compared in any case.
 
         Raises
         ------
         ExtractError
-            A file is missing, cut short or altered; the message names it.
+            A file is missing, cut short or altered, or does not belong to the others; the message
+            names it.
         """
-        folder = Path(folder)
         try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            entries = list(index["files"].items())
-            nonfinite = np.array(index["nonfinite"], dtype=np.int64)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            opened = folder if isinstance(folder, Folder) else Folder.at(folder)
+            index = _Index.read(opened)
+        except (OSError, FilesError) as error:
             raise ExtractError(
-                f"{folder / INDEX} cannot be read ({error}): extract again with --force"
+                f"{folder if not isinstance(folder, Folder) else folder.path}/{INDEX} cannot be "
+                f"read ({_reason(error)}): {_AGAIN}"
             ) from error
-        for name, facts in entries:
-            path = folder / name
-            if not path.is_file():
-                raise ExtractError(f"{path} is missing: extract again with --force")
-            if path.stat().st_size != facts["bytes"]:
-                raise ExtractError(
-                    f"{path} was cut short or altered ({path.stat().st_size:,} bytes, not "
-                    f"{facts['bytes']:,}): extract again with --force"
-                )
-        if verify:
-            paths = [folder / name for name, _ in entries]
-            for (name, facts), digest in zip(entries, hash_files(paths), strict=True):
-                if digest != facts["sha256"]:
+        files: list[LayerFile] = []
+        for name, facts in index.files.items():
+            path = opened.path / name
+            try:
+                size = opened.size(name)
+                if size != facts["bytes"]:
                     raise ExtractError(
-                        f"{folder / name} was altered (its SHA-256 differs from the one noted): "
-                        "extract again with --force"
+                        f"{path} was cut short or altered ({size:,} bytes, not "
+                        f"{facts['bytes']:,}): {_AGAIN}"
                     )
-        tensors: list[Tensor] = []
-        layers: list[int] = []
-        metadata: dict[str, str] = {}
-        for name, facts in entries:
-            layers.append(int(facts["layer"]))
-            tensor, metadata = map_file(folder / name)
-            tensors.append(tensor)
-        return cls(tensors, tuple(layers), metadata, nonfinite)
+                files.append(LayerFile.open(opened, name))
+            except FileNotFoundError as error:
+                raise ExtractError(f"{path} is missing: {_AGAIN}") from error
+            except (OSError, FilesError) as error:
+                raise ExtractError(f"{path} cannot be read ({_reason(error)})") from error
+        if verify:
+            for file, digest in zip(files, hash_files(files), strict=True):
+                if digest != index.files[file.path.name]["sha256"]:
+                    raise ExtractError(
+                        f"{file.path} was altered (its SHA-256 differs from the one noted): "
+                        f"{_AGAIN}"
+                    )
+        first = files[0]
+        for file in files:
+            if file.shape != first.shape or file.dtype != first.dtype:
+                raise ExtractError(
+                    f"{file.path} holds states {file.shape} of {file.dtype}, {first.path.name} "
+                    f"{first.shape} of {first.dtype}, so they are not of one extraction: {_AGAIN}"
+                )
+        layers = tuple(facts["layer"] for facts in index.files.values())
+        nonfinite = np.array(index.nonfinite, dtype=np.int64)
+        if nonfinite.shape != (len(layers), first.shape[1]):
+            raise ExtractError(f"{opened.path / INDEX} is of other states: {_AGAIN}")
+        return cls(files, layers, files[-1].metadata, nonfinite)
 
 
-def map_file(path: Path) -> tuple[Tensor, dict[str, str]]:
-    """Memory-map the tensor of a safetensors file; returns it with the file's metadata.
+@dataclass(frozen=True)
+class _Index:
+    """What ``index.json`` says: per file its layer, bytes and SHA-256."""
 
-    Raises
-    ------
-    ExtractError
-        Not a safetensors file of hidden states.
-    """
+    files: dict[str, dict[str, Any]]
+    nonfinite: list[Any]
+
+    @classmethod
+    def read(cls, folder: Folder) -> Self:
+        """Raises FilesError where the file is forged or damaged."""
+        try:
+            content = json.loads(folder.read(INDEX, most=1 << 26))
+            files, nonfinite = content["files"], content["nonfinite"]
+            for name, facts in files.items():
+                match = _NAME.fullmatch(name)
+                if match is None:
+                    raise FilesError(f"{name!r} is not the name of a layer's file")
+                if not (type(facts["layer"]) is int and facts["layer"] == int(match[1])):
+                    raise FilesError(f"{name} is said to be layer {facts['layer']!r}")
+                if type(facts["bytes"]) is not int or not isinstance(facts["sha256"], str):
+                    raise FilesError(f"size or checksum of {name} are missing")
+            np.array(nonfinite, dtype=np.int64)
+        except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise FilesError(f"it is no index of states: {_reason(error)}") from error
+        except ValueError as error:
+            raise FilesError(_reason(error)) from error
+        if not files:
+            raise FilesError("it names no files")
+        return cls(files, nonfinite)
+
+
+def listed_files(folder: Folder) -> list[str]:
+    """Names of the layers' files that the index of a folder lists; none where there is no index."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("the header is longer than the file")
-            header = json.loads(file.read(length))
-        facts = header[TENSOR]
-        dtype, shape = _DTYPES[facts["dtype"]], tuple(facts["shape"])
-        begin, end = facts["data_offsets"]
-        raw = np.memmap(path, np.uint8, "c", offset=8 + length + begin, shape=end - begin)
-    except (ValueError, KeyError, OSError) as error:
-        raise ExtractError(
-            f"{path} is not a file of hidden states ({error}): extract again with --force"
-        ) from error
-    return torch.from_numpy(raw).view(dtype).view(shape), header.get("__metadata__", {})
+        return list(_Index.read(folder).files)
+    except (OSError, FilesError):
+        return []
 
 
-def header(shape: Sequence[int], dtype: torch.dtype, metadata: dict[str, str]) -> bytes:
-    """Head of a safetensors file that holds one tensor of hidden states."""
-    tensor = {
-        "dtype": _SAFETENSORS_NAMES[dtype],
-        "shape": list(shape),
-        "data_offsets": [0, int(np.prod(shape)) * dtype.itemsize],
-    }
-    text = json.dumps({"__metadata__": metadata, TENSOR: tensor}).encode()
-    text += b" " * (-len(text) % 64)  # data aligned for the memory map
-    return len(text).to_bytes(8, "little") + text
+def hash_files(files: Sequence[LayerFile]) -> list[str]:
+    """SHA-256 of whole files, several at a time."""
 
-
-def hash_files(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of files, several at a time."""
-
-    def digest(path: Path) -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    def digest(file: LayerFile) -> str:
+        with file.reader() as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(digest, paths))
-
-
-def write_json(path: Path, facts: Any) -> None:
-    """Write JSON beside its target and rename it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        return list(pool.map(digest, files))
 
 
 def layer_name(layer: int) -> str:
     """Name of a layer's file."""
     return f"layer_{layer:02d}.safetensors"
+
+
+def _reason(error: BaseException) -> str:
+    text = (error.strerror or "") if isinstance(error, OSError) else " ".join(str(error).split())
+    return (text or type(error).__name__)[:200]

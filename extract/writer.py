@@ -17,7 +17,6 @@ import errno
 import json
 import os
 import queue
-import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +31,9 @@ import torch
 from torch import Tensor
 
 from extract.errors import ExtractError, out_of_memory
-from extract.states import INDEX, HiddenStates, hash_files, header, layer_name, map_file, write_json
+from extract.layer_file import LayerFile, header
+from extract.states import INDEX, HiddenStates, hash_files, layer_name, listed_files
+from gpu_smds._files import FilesError, Folder, json_with
 
 PROGRESS = "progress.jsonl"
 #: Batches that wait for the disk before the model has to.
@@ -45,7 +46,8 @@ class StatesWriter:
     Parameters
     ----------
     folder
-        Where the files go; None writes none.
+        Where the files go; None writes none. Files of an earlier extraction are replaced, others
+        never.
     layers
         Layer numbers.
     shape
@@ -72,12 +74,13 @@ class StatesWriter:
     Raises
     ------
     ExtractError
-        The disk is full or the folder cannot be written; the states do not fit the memory.
+        The disk is full or the folder cannot be written; the states do not fit the memory; a
+        name is taken by a file that no extraction wrote.
     """
 
     def __init__(
         self,
-        folder: Path | None,
+        folder: Path | Folder | None,
         layers: Sequence[int],
         shape: tuple[int, int, int],
         dtype: torch.dtype,
@@ -86,30 +89,33 @@ class StatesWriter:
         keep: torch.device | None = None,
         beside: bool = False,
     ) -> None:
-        self.folder, self.layers, self.shape, self.dtype = folder, tuple(layers), shape, dtype
+        self.layers, self.shape, self.dtype = tuple(layers), shape, dtype
+        self.folder: Folder | None = None
         self.metadata = metadata
         self.done: set[tuple[int, ...]] = set()
         self.damaged = 0
         self.nonfinite = np.zeros((len(layers), shape[1]), dtype=np.int64)
         self._failed: BaseException | None = None
         self._kept: list[Tensor] | None = None
-        self._mapped: list[Tensor] = []
+        self._layer_files: list[LayerFile] = []
         self._files: list[Any] = []
         if folder is None or keep is not None:
             # From page-locked memory copies to a GPU take a fraction of the time.
             self._kept = self._allocate_memory(keep or torch.device("cpu"), pinned=beside)
         if folder is not None:
+            at = self.folder = _opened(folder)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
                 notes = self._resumable()
                 if notes is None:
                     self._allocate_files()
-                self._mapped = [map_file(path)[0] for path in self._partials()]
+                self._layer_files = [LayerFile.open(at, name) for name in self._partials()]
                 self._begins = [len(self._header(layer)) for layer in self.layers]
-                self._files = [path.open("rb+", buffering=0) for path in self._partials()]
+                self._files = [at.open(name, write=True) for name in self._partials()]
                 self._take_up(notes or [], {tuple(rows.tolist()) for rows in batches})
             except OSError as error:
                 self._give_up(error)
+            except FilesError as error:
+                raise ExtractError(str(error)) from error
         self._batch: _Batch | None = None
         self._sent: list[_Sent] = []
         self._queue: queue.Queue[tuple[_Batch, list[_Sent]] | None] = queue.Queue(_AHEAD)
@@ -181,7 +187,7 @@ class StatesWriter:
         """
         self.close()
         self._check()
-        tensors = self._kept or [map_file(path)[0] for path in self._partials()]
+        tensors = self._kept or self._layer_files
         states = HiddenStates(tensors, self.layers, self.metadata, self.nonfinite)
         if self.folder is None:
             return states, lambda: None
@@ -235,8 +241,7 @@ class StatesWriter:
         rows = batch.rows.tolist()
         if self.folder is not None:
             note = {"rows": rows, "crc32": batch.crc32, "nonfinite": batch.bad}
-            with (self.folder / PROGRESS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(note) + "\n")
+            self.folder.append(PROGRESS, (json.dumps(note) + "\n").encode())
         self._finished(rows, batch.bad)
 
     def _finished(self, rows: Sequence[int], bad: Sequence[Sequence[int]]) -> None:
@@ -254,22 +259,20 @@ class StatesWriter:
         """Give the complete files their final names."""
         assert self.folder is not None
         try:
-            partials = self._partials()
+            digests = hash_files(self._layer_files)
             files = {
-                layer_name(layer): {"layer": layer, "bytes": path.stat().st_size, "sha256": digest}
-                for layer, path, digest in zip(
-                    self.layers, partials, hash_files(partials), strict=True
-                )
+                layer_name(layer): {"layer": layer, "bytes": self._size(layer), "sha256": digest}
+                for layer, digest in zip(self.layers, digests, strict=True)
             }
-            for layer, partial in zip(self.layers, partials, strict=True):
-                partial.replace(self.folder / layer_name(layer))
+            for layer, partial in zip(self.layers, self._partials(), strict=True):
+                self.folder.rename(partial, layer_name(layer))
             facts = {"files": files, "nonfinite": self.nonfinite.tolist()}
-            write_json(self.folder / INDEX, facts)
+            self.folder.replace(INDEX, json.dumps(facts, indent=1).encode())
             # Last: as long as it is there, the next call takes the files up again.
-            (self.folder / PROGRESS).unlink(missing_ok=True)
+            self.folder.remove(PROGRESS)
         except OSError as error:
             self._give_up(error)
-        # The maps stay valid: renaming does not touch what they show.
+        # The open files stay valid: renaming does not touch what they hold.
 
     # Beginning, or going on.
 
@@ -289,15 +292,14 @@ class StatesWriter:
             return None
         for layer, partial in zip(self.layers, self._partials(), strict=True):
             # Interrupted while the files got their final names: they are partial ones again.
-            final = self.folder / layer_name(layer)
-            if final.is_file() and not partial.exists():
-                final.replace(partial)
-            if not partial.is_file() or partial.stat().st_size != self._size(layer):
+            final = layer_name(layer)
+            if self.folder.kind(final) == "file" and self.folder.kind(partial) is None:
+                self.folder.rename(final, partial)
+            if self.folder.kind(partial) is None or self.folder.size(partial) != self._size(layer):
                 return None
-            with partial.open("rb") as file:
-                head = self._header(layer)
-                if file.read(len(head)) != head:
-                    return None
+            head = self._header(layer)
+            if self.folder.head(partial, len(head)) != head:
+                return None
         return notes
 
     def _take_up(self, notes: list[dict[str, Any]], planned: set[tuple[int, ...]]) -> None:
@@ -306,8 +308,7 @@ class StatesWriter:
 
         def whole(note: dict[str, Any]) -> bool:
             try:
-                index = torch.tensor(note["rows"])
-                found = _checksum(layer[index] for layer in self._mapped)
+                found = _checksum(layer.rows(note["rows"]) for layer in self._layer_files)
                 known = all(
                     0 <= i < len(self.layers) and 0 <= t < self.shape[1] and count > 0
                     for i, t, count in note["nonfinite"]
@@ -325,15 +326,10 @@ class StatesWriter:
             elif tuple(note["rows"]) in planned:
                 lines.append(json.dumps(note))
                 self._finished(note["rows"], note["nonfinite"])
-                for kept, layer in zip(self._kept or [], self._mapped, strict=False):
+                for kept, layer in zip(self._kept or [], self._layer_files, strict=False):
                     index = torch.tensor(note["rows"])
-                    kept[index.to(kept.device)] = layer[index].to(kept.device)
-        partial = self.folder / f".{PROGRESS}.partial"
-        try:
-            partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            partial.replace(self.folder / PROGRESS)
-        finally:
-            partial.unlink(missing_ok=True)
+                    kept[index.to(kept.device)] = layer.rows(note["rows"]).to(kept.device)
+        self.folder.replace(PROGRESS, ("\n".join(lines) + "\n").encode())
 
     def _allocate_memory(self, device: torch.device, pinned: bool) -> list[Tensor] | None:
         pinned = pinned and device.type == "cpu" and torch.cuda.is_available()
@@ -354,22 +350,32 @@ class StatesWriter:
 
     def _allocate_files(self) -> None:
         assert self.folder is not None
-        replaced = list(self.folder.glob("layer_*.safetensors*"))
-        needed, free = self._needed(), shutil.disk_usage(self.folder).free
-        free += sum(path.stat().st_size for path in replaced)
-        if needed > free:
+        listed = extraction_files(self.folder)
+        wanted = [*self._partials(), *map(layer_name, self.layers), INDEX, PROGRESS]
+        taken = [name for name in wanted if self.folder.kind(name) is not None]
+        replaced = list(dict.fromkeys([*listed, *taken]))
+        for name in taken:
+            if name not in listed and not _is_of_extraction(self.folder, name):
+                raise ExtractError(
+                    f"{self.folder.path / name} is not of an extraction, and is not replaced: "
+                    "remove it, or choose another folder"
+                )
+        free = self.folder.free_bytes() + sum(map(self.folder.size, replaced))
+        if self._needed() > free:
             self._too_full()
-        for old in [*replaced, self.folder / INDEX, self.folder / PROGRESS]:
-            old.unlink(missing_ok=True)
-        for layer, path in zip(self.layers, self._partials(), strict=True):
-            with path.open("wb") as file:
+        # The plan first: it says whose the files are that come after it.
+        self.folder.replace(PROGRESS, (json.dumps(self._plan()) + "\n").encode())
+        for name in replaced:
+            if name != PROGRESS:
+                self.folder.remove(name)
+        for layer, name in zip(self.layers, self._partials(), strict=True):
+            with self.folder.create(name) as file:
                 # Reserved now, so that a full disk shows before the model runs.
                 os.posix_fallocate(file.fileno(), 0, self._size(layer))
                 file.write(self._header(layer))
 
-    def _partials(self) -> list[Path]:
-        assert self.folder is not None
-        return [self.folder / (layer_name(layer) + ".partial") for layer in self.layers]
+    def _partials(self) -> list[str]:
+        return [partial_name(layer) for layer in self.layers]
 
     def _bytes(self) -> int:
         return int(np.prod(self.shape)) * self.dtype.itemsize
@@ -387,40 +393,83 @@ class StatesWriter:
         assert self.folder is not None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise ExtractError(
-                f"{self.folder} cannot be written ({error.strerror}): choose another --out, or "
-                "--no-save"
+                f"{self.folder.path} cannot be written ({error.strerror}): choose another --out, "
+                "or --no-save"
             ) from error
         if self.rows_done:
             raise ExtractError(
-                f"the disk of {self.folder} is full: free some space and give the same command "
-                f"again, it goes on after sentence {self.rows_done}"
+                f"the disk of {self.folder.path} is full: free some space and give the same "
+                f"command again, it goes on after sentence {self.rows_done}"
             ) from error
-        for partial in self._partials():
-            partial.unlink(missing_ok=True)
+        for name in (*self._partials(), PROGRESS):
+            self.folder.remove(name)
         self._too_full(error)
 
     def _too_full(self, error: OSError | None = None) -> NoReturn:
+        assert self.folder is not None
         raise ExtractError(
-            f"the disk of {self.folder} is too full for {self._needed() / 1e9:.2f} GB of "
+            f"the disk of {self.folder.path} is too full for {self._needed() / 1e9:.2f} GB of "
             "states: free some space, choose --out on another disk, fewer --layers or "
             "--no-save"
         ) from error
 
 
-def read_notes(folder: Path) -> tuple[Any, list[dict[str, Any]]]:
+def _opened(folder: Path | Folder) -> Folder:
+    if isinstance(folder, Folder):
+        return folder
+    try:
+        return Folder.at(folder, create=True)
+    except OSError as error:
+        raise ExtractError(
+            f"{folder} cannot be written ({error.strerror}): choose another --out, or --no-save"
+        ) from error
+
+
+def partial_name(layer: int) -> str:
+    """Name of a layer's file while it is being filled."""
+    return layer_name(layer) + ".partial"
+
+
+def extraction_files(folder: Folder) -> list[str]:
+    """Files of a folder that a finished or interrupted extraction says are its own."""
+    names = listed_files(folder)
+    plan, _ = read_notes(folder)
+    if isinstance(plan, dict) and isinstance(plan.get("layers"), list):
+        for layer in plan["layers"]:
+            if type(layer) is int and layer >= 0:
+                names += [layer_name(layer), partial_name(layer)]
+        names.append(PROGRESS)
+    if names:
+        names.append(INDEX)
+    return [name for name in dict.fromkeys(names) if folder.kind(name) == "file"]
+
+
+def _is_of_extraction(folder: Folder, name: str) -> bool:
+    """Whether a file that nothing lists holds what an extraction writes under such a name."""
+    try:
+        if name in (INDEX, PROGRESS):
+            head = folder.head(name, 1 << 16)
+            return not head or json_with("files" if name == INDEX else "metadata")(head)
+        LayerFile.open(folder, name)
+    except (OSError, FilesError, ExtractError):
+        return False
+    return True
+
+
+def read_notes(folder: Folder) -> tuple[Any, list[dict[str, Any]]]:
     """Plan and finished batches of an interrupted extraction; (None, []) where there is none.
 
     A last line that was cut off is left out.
     """
     try:
-        lines = (folder / PROGRESS).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError):
+        lines = folder.read(PROGRESS).decode().split("\n")
+    except (OSError, FilesError, UnicodeDecodeError):
         return None, []
     found: list[Any] = []
     for line in lines[:-1]:
         try:
             found.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return (found[0], found[1:]) if found else (None, [])
 

@@ -9,51 +9,50 @@ scikit-learn faces for a single site, drop-ins for those of ``smds``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gpu_smds.angles import principal_angles
-from gpu_smds.bootstrap import BootstrapMap, Interval, bootstrap_map
-from gpu_smds.checkpoint import Checkpoint
-from gpu_smds.discovery import Discovery, discover, discover_manifolds
-from gpu_smds.fitted import FittedMap
-from gpu_smds.maps import fit_map, score_map
-from gpu_smds.nested import NestedMap, nested_map
-from gpu_smds.one_pass import OnePass
-from gpu_smds.p_values import SignificanceMap
-from gpu_smds.results import ScoreMap
-from gpu_smds.shapes import (
-    BaseShape,
-    ChainShape,
-    CircularShape,
-    ClusterShape,
-    CylindricalShape,
-    DiscreteCircularShape,
-    EuclideanShape,
-    GeodesicShape,
-    GraphGeodesicShape,
-    HierarchicalShape,
-    KleinBottleShape,
-    LogLinearShape,
-    PolytopeShape,
-    SemicircularShape,
-    SphericalShape,
-    SpiralShape,
-    TorusShape,
-    manifold_names,
-)
-from gpu_smds.significance import significance_map
-from gpu_smds.similarity import similarity_map
-from gpu_smds.status import Status
-from gpu_smds.stress import METRICS, StressMetrics
-from gpu_smds.transfer import transfer_map
-
 if TYPE_CHECKING:
+    from gpu_smds.angles import principal_angles
+    from gpu_smds.bootstrap import BootstrapMap, Interval, bootstrap_map
+    from gpu_smds.checkpoint import Checkpoint
     from gpu_smds.comparison import Comparison, compare_manifolds, run_statistical_validation
+    from gpu_smds.discovery import Discovery, discover, discover_manifolds
     from gpu_smds.estimator import SupervisedMDS
+    from gpu_smds.fitted import FittedMap
     from gpu_smds.hybrid import HybridSMDS
+    from gpu_smds.maps import fit_map, score_map
+    from gpu_smds.nested import NestedMap, nested_map
+    from gpu_smds.one_pass import OnePass
+    from gpu_smds.p_values import SignificanceMap
     from gpu_smds.parametrization import (
         ComputedSMDSParametrization,
         SMDSParametrization,
         UserProvidedSMDSParametrization,
     )
+    from gpu_smds.results import ScoreMap
+    from gpu_smds.shapes import (
+        BaseShape,
+        ChainShape,
+        CircularShape,
+        ClusterShape,
+        CylindricalShape,
+        DiscreteCircularShape,
+        EuclideanShape,
+        GeodesicShape,
+        GraphGeodesicShape,
+        HierarchicalShape,
+        KleinBottleShape,
+        LogLinearShape,
+        PolytopeShape,
+        SemicircularShape,
+        SphericalShape,
+        SpiralShape,
+        TorusShape,
+        manifold_names,
+    )
+    from gpu_smds.significance import significance_map
+    from gpu_smds.similarity import similarity_map
+    from gpu_smds.status import Status
+    from gpu_smds.stress import METRICS, StressMetrics
+    from gpu_smds.transfer import transfer_map
 
 __version__ = "0.1.0"
 
@@ -108,20 +107,82 @@ __all__ = [
     "transfer_map",
 ]
 
-# scikit-learn takes more than a second to import; only what is built on it needs it.
-_ON_DEMAND = {
-    "Comparison": "comparison",
-    "compare_manifolds": "comparison",
-    "run_statistical_validation": "comparison",
-    "SupervisedMDS": "estimator",
-    "HybridSMDS": "hybrid",
-    "SMDSParametrization": "parametrization",
-    "ComputedSMDSParametrization": "parametrization",
-    "UserProvidedSMDSParametrization": "parametrization",
+# Nothing is imported before it is used: torch and scikit-learn take seconds, and who only opens
+# files needs neither.
+_EXPORTS = {
+    "angles": ("principal_angles",),
+    "bootstrap": (
+        "BootstrapMap",
+        "Interval",
+        "bootstrap_map",
+    ),
+    "checkpoint": ("Checkpoint",),
+    "comparison": (
+        "Comparison",
+        "compare_manifolds",
+        "run_statistical_validation",
+    ),
+    "discovery": (
+        "Discovery",
+        "discover",
+        "discover_manifolds",
+    ),
+    "estimator": ("SupervisedMDS",),
+    "fitted": ("FittedMap",),
+    "hybrid": ("HybridSMDS",),
+    "maps": (
+        "fit_map",
+        "score_map",
+    ),
+    "nested": (
+        "NestedMap",
+        "nested_map",
+    ),
+    "one_pass": ("OnePass",),
+    "p_values": ("SignificanceMap",),
+    "parametrization": (
+        "ComputedSMDSParametrization",
+        "SMDSParametrization",
+        "UserProvidedSMDSParametrization",
+    ),
+    "results": ("ScoreMap",),
+    "shapes": (
+        "BaseShape",
+        "ChainShape",
+        "CircularShape",
+        "ClusterShape",
+        "CylindricalShape",
+        "DiscreteCircularShape",
+        "EuclideanShape",
+        "GeodesicShape",
+        "GraphGeodesicShape",
+        "HierarchicalShape",
+        "KleinBottleShape",
+        "LogLinearShape",
+        "PolytopeShape",
+        "SemicircularShape",
+        "SphericalShape",
+        "SpiralShape",
+        "TorusShape",
+        "manifold_names",
+    ),
+    "significance": ("significance_map",),
+    "similarity": ("similarity_map",),
+    "status": ("Status",),
+    "stress": (
+        "METRICS",
+        "StressMetrics",
+    ),
+    "transfer": ("transfer_map",),
 }
+_ON_DEMAND = {name: module for module, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name in _ON_DEMAND:
         return getattr(import_module(f"gpu_smds.{_ON_DEMAND[name]}"), name)
     raise AttributeError(f"module 'gpu_smds' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_DEMAND})

@@ -6,6 +6,10 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
+
+from gpu_smds._validation import shown
+
 Progress = bool | Callable[[int, int], None]
 
 
@@ -23,6 +27,10 @@ class Meter:
     """
 
     def __init__(self, progress: Progress, total: int, what: str) -> None:
+        if not (isinstance(progress, bool | np.bool_) or callable(progress)):
+            raise TypeError(
+                f"progress must be True, False or a callable (done, total), got {shown(progress)}"
+            )
         self._total, self._done = total, 0
         self._show: Callable[[int, int], None] | None = None
         if progress:

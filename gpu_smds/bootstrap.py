@@ -12,8 +12,17 @@ import torch
 from torch import Tensor
 
 from gpu_smds._progress import Meter, Progress
-from gpu_smds._validation import as_alphas, as_labels, as_list, check_choice, resolve_device
-from gpu_smds.budget import most_sites, resolve_budget
+from gpu_smds._validation import (
+    as_alphas,
+    as_flag,
+    as_integer,
+    as_labels,
+    as_list,
+    as_share,
+    check_choice,
+    resolve_device,
+)
+from gpu_smds.budget import check_fits, most_sites, resolve_budget
 from gpu_smds.checkpoint import Checkpoint, fingerprint, kept
 from gpu_smds.exchange import as_groups
 from gpu_smds.fitting import bytes_per_site, fit_folds
@@ -132,8 +141,9 @@ def bootstrap_map(
     ValueError
         Arguments that do not fit each other; incomplete distances.
     """
-    if n_resamples < 2:
-        raise ValueError(f"n_resamples must be at least 2, got {n_resamples}")
+    n_resamples = as_integer(n_resamples, "n_resamples", least=2)
+    seed = as_integer(seed, "seed", countable=False)
+    rigid = as_flag(orthonormal, "orthonormal")
     check_choice(standardize, STANDARDIZE, "standardize")
     alphas, is_list = as_alphas(alpha)
     if is_list:
@@ -146,13 +156,19 @@ def bootstrap_map(
     shapes = [resolve_manifold(value, n_components) for value in listed]
     folds = resolve_folds(cv, labels, groups)
     names = np.arange(sites.n) if groups is None else as_groups(groups, sites.n)
+    # Weights, and scores where they are collected and where they are given out.
+    what, use = f"n_resamples={n_resamples:,}", "the resamples and the scores of them"
+    scored = 8 * len(sites) * len(shapes) * n_resamples
+    weighed = 8 * sum(fold.n_test for fold in folds.folds) * n_resamples
+    check_fits(weighed + 2 * scored, what, use, torch.device("cpu"))
+    check_fits(weighed + scored, what, use, where)
     ordered = labels[folds.order]
     keep = budget // (8 * len(shapes) * len(folds))
     targets = [Target.of(shape, folds, ordered, where, keep, [_METRIC]) for shape in shapes]
     together = Targets(targets, [_METRIC], folds, where)
     if any(together.incomplete):
         raise ValueError("the bootstrap takes complete distances only, which chain has not")
-    solver = Solver(alphas, bool(orthonormal), standardize)
+    solver = Solver(alphas, rigid, standardize)
     plan = Plan.of(folds, solver, together, sites.n)
     n_test = max(fold.n_test for fold in folds.folds)
     # Weights, distances and their squares, and the scores, where they are collected.
@@ -276,5 +292,6 @@ def _weights(folds: Folds, groups: np.ndarray, count: int, seed: int) -> list[Te
 
 
 def _ends(resampled: np.ndarray, level: float) -> Sequence[np.ndarray]:
+    level = as_share(level, "level")
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high

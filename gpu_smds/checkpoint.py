@@ -5,21 +5,50 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from torch import Tensor
 
-from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds.sites import Block, Sites
+from gpu_smds._files import File, read_tensors, save_tensors, tensors_of
+from gpu_smds.sites import Sites
 
 _KIND = "gpu_smds.Checkpoint"
 #: Seconds between two writes: as much work is lost at most, or one block.
 _EVERY = 1.0
+#: Bytes of states that are hashed at a time: a copy of so many stays in the cache.
+_PIECE = 1 << 20
+
+
+class Digest:
+    """Hash of the states of a block as they are stored (XXH3, 128 bits).
+
+    It tells states that were changed by mistake, not by somebody who wants to deceive, and is as
+    fast as the memory: everything that is computed from a block takes many times longer.
+    """
+
+    def __init__(self) -> None:
+        self._hash = xxhash.xxh3_128()
+
+    def add(self, states: Tensor) -> None:
+        """Take some states ``(n, b, d)``, on any device."""
+        self._hash.update(f"{states.dtype} {tuple(states.shape)} ".encode())
+        states = states.cpu()
+        rows = max(1, _PIECE * len(states) // max(1, states.numel() * states.itemsize))
+        for begin in range(0, len(states), rows):
+            piece = states[begin : begin + rows].contiguous()
+            self._hash.update(piece.view(torch.uint8).numpy().data)
+
+    def bytes(self) -> np.ndarray:
+        """The hash, ``(16,)`` uint8."""
+        return np.frombuffer(self._hash.digest(), dtype=np.uint8)
 
 
 class Checkpoint:
@@ -31,17 +60,20 @@ class Checkpoint:
     Parameters
     ----------
     path
-        Written beside its place and renamed, at most once a second. A file of other labels or
-        arguments, or a damaged one, is begun afresh; so is one of other states, which are told by
-        their shape and by one site of every layer. Functions that are given a path
-        remove the file at their end; who gives a Checkpoint calls :meth:`remove` himself, once the
-        results are safe.
+        Written beside its place and renamed, at most once a second. A checkpoint of other labels
+        or arguments, or a damaged one, is begun afresh. Results are bound to a hash of the states
+        that they were computed from: when a call goes on, the states of the finished blocks are
+        read and hashed once more, and blocks of other states are computed again. Functions that
+        are given a path remove the file at their end; who gives a Checkpoint calls :meth:`remove`
+        himself, once the results are safe.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | File) -> None:
+        self._given = path
+        self.path = path.path if isinstance(path, File) else Path(path)
         self._results: list[Tensor] = []
         self._done = np.zeros(0, dtype=bool)
+        self._digests = np.zeros((0, 16), dtype=np.uint8)
         self._facts: dict[str, Any] = {}
         self._saved = 0.0
 
@@ -57,22 +89,31 @@ class Checkpoint:
 
         Returns the number of sites in a block: ``size``, or that of the call that is continued,
         unless it is more than the ``most`` that fit the memory now.
+
+        Raises
+        ------
+        FilesError
+            The file exists and is no checkpoint.
         """
+        self._file.check(tensors_of(_KIND))
         self._results = list(results)
         shapes = [list(result.shape) for result in results]
-        self._facts = {"key": fingerprint(_of_states(sites), *keys), "shapes": shapes, "size": size}
-        found = self._load(most)
-        if found is None:
-            self._done = np.zeros(-(-len(sites) // size), dtype=bool)
+        of_states = (sites.n, sites.site_shape, sites.d, sites.dtype)
+        self._facts = {"key": fingerprint(of_states, *keys), "shapes": shapes, "size": size}
+        if not self._load(len(sites), most):
+            blocks = -(-len(sites) // size)
+            self._done = np.zeros(blocks, dtype=bool)
+            self._digests = np.zeros((blocks, 16), dtype=np.uint8)
         self._saved = time.monotonic()
         return int(self._facts["size"])
 
-    def is_done(self, number: int) -> bool:
-        """Whether a block is finished."""
-        return bool(self._done[number])
+    def holds(self, number: int, digest: Digest) -> bool:
+        """Whether the results of a block are there, and of the states with this hash."""
+        return bool(self._done[number]) and bool((self._digests[number] == digest.bytes()).all())
 
-    def finished(self, number: int) -> None:
+    def finished(self, number: int, digest: Digest) -> None:
         """Note a block, and write all that is done, unless that was a moment ago."""
+        self._digests[number] = digest.bytes()
         self._done[number] = True
         if time.monotonic() - self._saved >= _EVERY:
             self.save()
@@ -82,29 +123,73 @@ class Checkpoint:
         if not self._done.any():
             return
         # Copies: other blocks are being filled while this is hashed and written.
-        tensors = {"done": self._done.copy()}
+        tensors = {"done": self._done.copy(), "digests": self._digests.copy()}
         for i, result in enumerate(self._results):
             tensors[f"result_{i}"] = np.array(result.cpu().numpy())
-        save_tensors(self.path, tensors, {_KIND: json.dumps(self._facts)})
+        save_tensors(self._file, _KIND, tensors, self._facts)
         self._saved = time.monotonic()
 
     def remove(self) -> None:
-        """Delete the file, whose results are kept elsewhere now."""
-        self.path.unlink(missing_ok=True)
+        """Delete the file, whose results are kept elsewhere now, if it is of this call."""
+        if self._facts:
+            self._file.remove_if(self._is_own)
 
-    def _load(self, most: int) -> np.ndarray | None:
-        """Blocks that are done, whose results are filled in; None where there are none."""
+    @cached_property
+    def _file(self) -> File:
+        return File.of(self._given)
+
+    def _is_own(self, head: bytes) -> bool:
+        """Whether the file that begins like this holds the results of this call."""
         try:
-            tensors, header = load_tensors(self.path, _KIND)
-            facts = json.loads(header)
+            header = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
+            facts = json.loads(header["__metadata__"][_KIND])
+            return bool(facts["key"] == self._facts["key"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+
+    def _load(self, n_sites: int, most: int) -> bool:
+        """Fill in the results of the blocks that are done; False where there are none."""
+        try:
+            with read_tensors(self._file, _KIND) as (tensors, facts):
+                if facts | {"size": 0} != self._facts | {"size": 0}:
+                    return False
+                found = _Held.of(tensors, int(facts["size"]), n_sites, self._results)
         except (FileNotFoundError, ValueError):
-            return None
-        if facts | {"size": 0} != self._facts | {"size": 0} or facts["size"] > most:
-            return None
-        self._facts, self._done = facts, tensors["done"]
-        for i, result in enumerate(self._results):
-            result.copy_(torch.from_numpy(tensors[f"result_{i}"]))
-        return self._done
+            return False
+        if found.size > most:
+            return False
+        self._facts = facts
+        self._done, self._digests = found.done, found.digests
+        for result, values in zip(self._results, found.results, strict=True):
+            result.copy_(values)
+        return True
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a file holds, once it is known to fit the call."""
+
+    size: int
+    done: np.ndarray
+    digests: np.ndarray
+    results: list[Tensor]
+
+    @classmethod
+    def of(
+        cls, tensors: Mapping[str, np.ndarray], size: int, n_sites: int, results: Sequence[Tensor]
+    ) -> _Held:
+        """Take a file apart; raises ValueError where it is forged."""
+        done, digests = tensors["done"], tensors["digests"]
+        values = [torch.from_numpy(tensors[f"result_{i}"]) for i in range(len(results))]
+        blocks = -(-n_sites // size) if size >= 1 else -1
+        alike = all(
+            v.shape == r.shape and v.dtype == r.dtype for v, r in zip(values, results, strict=True)
+        )
+        if done.shape != (blocks,) or done.dtype != bool or not alike:
+            raise ValueError("its arrays are of other sites")
+        if digests.shape != (blocks, 16) or digests.dtype != np.uint8:
+            raise ValueError("its hashes are of other blocks")
+        return cls(size, done, digests, values)
 
 
 @contextmanager
@@ -139,13 +224,3 @@ def fingerprint(*parts: Any) -> str:
             digest.update(repr(part).encode())
         digest.update(b"\n")
     return digest.hexdigest()
-
-
-def _of_states(sites: Sites) -> str:
-    """What tells states from others: their shape, and the last site of every layer."""
-    # The last word has seen all others. Of very many layers, some.
-    lead = sites.site_shape[-1] if sites.site_shape else 1
-    last = range(lead - 1, len(sites), lead) if len(sites) else range(0)
-    cpu = torch.device("cpu")
-    raw = [sites.raw(Block(site, site + 1), cpu)[0] for site in last[:: -(-len(last) // 100) or 1]]
-    return fingerprint(sites.n, sites.site_shape, sites.d, *raw)

@@ -7,21 +7,31 @@ they rank manifolds rather than prove a difference.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import torch
 
-from gpu_smds.discovery import discover
+from gpu_smds._files import SOFTWARE, File, csv_with, is_our_picture
+from gpu_smds._validation import as_integer, as_share
+from gpu_smds.budget import check_fits
+from gpu_smds.discovery import Discovery, discover
 from gpu_smds.results import ScoreMap
+from gpu_smds.sites import Sites
+from gpu_smds.stress import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Seeds of the repeats, as in smds.
 _FIRST_SEED, _SEED_STEP = 42, 1337
+# What the objects of a result take at least, beside its scores, in bytes.
+_OF_A_RESULT = 1000
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,7 @@ class Comparison:
         """Mean ranks further apart than this differ by Nemenyi's test at level ``alpha``."""
         from scipy.stats import studentized_range
 
+        alpha = as_share(alpha, "alpha")
         k, n = len(self.manifolds), self.scores.scores.shape[2]
         q = studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2)
         return float(q * np.sqrt(k * (k + 1) / (6 * n)))
@@ -120,7 +131,9 @@ class Comparison:
         p_values: pd.DataFrame = posthoc_nemenyi_friedman(frame)
         return p_values
 
-    def draw(self, path: str | Path, site: tuple[int, ...] = (), metric: str | None = None) -> None:
+    def draw(
+        self, path: str | Path | File, site: tuple[int, ...] = (), metric: str | None = None
+    ) -> None:
         """Draw the critical-difference diagram of one site as PNG.
 
         Manifolds by mean rank; those joined by a bar do not differ at the 5 % level.
@@ -143,7 +156,9 @@ class Comparison:
             label_props={"fontsize": 9},
             crossbar_props={"color": "0.3", "linewidth": 3},
         )
-        figure.savefig(path)
+        picture = BytesIO()
+        figure.savefig(picture, format="png", metadata={"Software": SOFTWARE})
+        File.of(path).write(picture.getvalue(), is_our_picture)
 
 
 def compare_manifolds(
@@ -168,13 +183,18 @@ def compare_manifolds(
     """
     from sklearn.model_selection import KFold
 
-    if n_repeats < 1:
-        raise ValueError(f"n_repeats must be at least 1, got {n_repeats}")
-    repeats = []
+    n_repeats = as_integer(n_repeats, "n_repeats", least=1)
+    n_folds = as_integer(n_folds, "n_folds", least=2)
+    # At least one manifold and metric.
+    _check_repeats(n_repeats, 9 * n_folds * len(Sites(X)))
+    repeats: list[Discovery] = []
     for repeat in range(n_repeats):
         # One call per repeat: its folds are a partition and share one Gram matrix per site.
         cv = KFold(n_folds, shuffle=True, random_state=_FIRST_SEED + _SEED_STEP * repeat)
         repeats.append(discover(X, y, manifolds, metric, cv, **arguments))
+        if repeat == 0:
+            found = repeats[0].scores
+            _check_repeats(n_repeats, found.scores.nbytes + found.status.nbytes)
     first = repeats[0]
     scores = ScoreMap(
         np.concatenate([found.scores.scores for found in repeats], axis=2),
@@ -183,6 +203,15 @@ def compare_manifolds(
         first.scores.coords,
     )
     return Comparison(scores, n_folds, first.skipped)
+
+
+def _check_repeats(n_repeats: int, scores: int) -> None:
+    """Raise ValueError where the results of all repeats do not fit the memory.
+
+    Each takes the bytes of its scores, twice where they are put together, and what holds them.
+    """
+    needed = n_repeats * (2 * scores + _OF_A_RESULT)
+    check_fits(needed, f"n_repeats={n_repeats:,}", "their scores", torch.device("cpu"))
 
 
 def run_statistical_validation(
@@ -215,16 +244,50 @@ def run_statistical_validation(
     folder : Path or None
         What was written.
     """
+    folder = None if save_dir is None else Path(save_dir) / experiment_name
+    files = (
+        {} if folder is None else {metric: _MetricFiles.at(folder / metric) for metric in METRICS}
+    )
     found = compare_manifolds(X, y, shapes, "all", n_repeats, n_folds, n_components=2)
-    metrics = found.scores.coords["metric"]
-    tables = {metric: found.frame((), metric) for metric in metrics}
-    if save_dir is None:
-        return tables, None
-    folder = Path(save_dir) / experiment_name
-    for metric in metrics:
-        part = folder / metric
-        part.mkdir(parents=True, exist_ok=True)
-        tables[metric].to_csv(part / "scores.csv")
-        found.nemenyi((), metric).to_csv(part / "p_values.csv")
-        found.draw(part / "critical_difference.png", (), metric)
+    tables = {metric: found.frame((), metric) for metric in METRICS}
+    for metric, of in files.items():
+        of.scores.write(_csv(tables[metric]), csv_with(_SCORES_COLUMNS))
+        of.p_values.write(_csv(found.nemenyi((), metric)), _is_square)
+        found.draw(of.figure, (), metric)
     return tables, folder
+
+
+# First columns of a table of scores.
+_SCORES_COLUMNS = ("run_id", "fold_id")
+
+
+@dataclass(frozen=True)
+class _MetricFiles:
+    """What is written of one metric."""
+
+    scores: File
+    p_values: File
+    figure: File
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """Files of a folder; raises FilesError where one is there that was not written here."""
+        files = [
+            File.at(folder / name, create_parents=True)
+            for name in ("scores.csv", "p_values.csv", "critical_difference.png")
+        ]
+        tests = (csv_with(_SCORES_COLUMNS), _is_square, is_our_picture)
+        for file, ours in zip(files, tests, strict=True):
+            file.check(ours)
+        return cls(*files)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    content: bytes = table.to_csv(lineterminator="\n").encode()
+    return content
+
+
+def _is_square(head: bytes) -> bool:
+    """Whether a CSV file has the same names along both of its sides."""
+    rows = list(csv.reader(head.decode("utf-8", "replace").splitlines()))
+    return bool(rows) and bool(rows[0]) and rows[0] == ["", *(row[0] for row in rows[1:] if row)]

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gpu_smds._files import load_tensors, save_tensors
+from gpu_smds._files import File, csv_with, read_tensors, save_tensors
 from gpu_smds._progress import Meter, Progress
-from gpu_smds._validation import as_alphas, as_labels, as_list, check_choice, resolve_device
-from gpu_smds.budget import resolve_budget
+from gpu_smds._validation import (
+    as_alphas,
+    as_flag,
+    as_integer,
+    as_labels,
+    as_list,
+    check_choice,
+    resolve_device,
+    shown,
+)
+from gpu_smds.budget import check_fits, resolve_budget
 from gpu_smds.checkpoint import Checkpoint, kept
 from gpu_smds.folds import resolve_folds
 from gpu_smds.manifolds import Manifold, resolve_manifold
@@ -48,6 +56,13 @@ DEFAULT_MANIFOLDS = (
     "geodesic",
 )
 
+_KIND = "gpu_smds.Discovery"
+# Of the table of discover_manifolds; by them one that was written before is known.
+_FIRST_COLUMNS = (
+    "shape",
+    "params",
+    *(f"{part}_{next(iter(METRICS))}" for part in ("mean", "std", "fold")),
+)
 # Scores closer than this are equal: some labels make one shape of two (half a ring is a line).
 _EQUAL = 1e-9
 
@@ -128,7 +143,7 @@ class Discovery:
         lead = np.where(np.isfinite(second), np.maximum(own - second, 0), own)
         return np.where(winner >= 0, lead, np.nan)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path | File) -> None:
         """Write a safetensors file, atomically. The manifolds are kept by name only."""
         header = {
             "dims": self.scores.dims,
@@ -139,10 +154,10 @@ class Discovery:
         tensors = {"scores": self.scores.scores, "status": self.scores.status}
         if self.baseline is not None:
             tensors["baseline"] = self.baseline
-        save_tensors(path, tensors, {"gpu_smds.Discovery": json.dumps(header)})
+        save_tensors(path, _KIND, tensors, header)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path | File) -> Self:
         """Read what :meth:`save` wrote, all but ``sources``.
 
         Raises
@@ -150,16 +165,18 @@ class Discovery:
         FileNotFoundError, ValueError
             No such file; cut short or not a discovery.
         """
-        tensors, text = load_tensors(path, "gpu_smds.Discovery")
-        facts = json.loads(text)
-        scores = ScoreMap(
-            tensors["scores"],
-            tensors["status"],
-            tuple(facts["dims"]),
-            facts["coords"],
-            facts["metadata"],
-        )
-        return cls(scores, {}, facts["skipped"], tensors.get("baseline"))
+        with read_tensors(path, _KIND) as (tensors, facts):
+            scores = ScoreMap.of_file(tensors, facts)
+            baseline = tensors.get("baseline")
+            n_manifolds, *sites = scores.mean[:, 0].shape
+            if scores.dims[:3] != ("manifold", "metric", "fold"):
+                raise ValueError(f"its axes are {scores.dims}")
+            if baseline is not None and (len(baseline), *baseline.shape[2:]) != (
+                n_manifolds,
+                *sites,
+            ):
+                raise ValueError("its baseline is of other sites")
+            return cls(scores, {}, dict(facts["skipped"]), baseline)
 
     def table(self, axes: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy table, one row per manifold, site and metric, ranked per site and metric.
@@ -231,21 +248,24 @@ def discover(
     ValueError
         Arguments that do not fit, or no manifold that takes the labels.
     """
+    rigid = as_flag(orthonormal, "orthonormal")
     check_choice(standardize, STANDARDIZE, "standardize")
+    n_shuffles = as_integer(n_shuffles, "n_shuffles")
+    if n_shuffles == 1:
+        raise ValueError(f"n_shuffles must be 0 or at least 2, got {n_shuffles}")
+    seed = as_integer(seed, "seed", countable=False)
     sites = Sites(X)
     labels = as_labels(y, sites.n)
-    given, _ = as_list(tuple(METRICS) if metric == "all" else metric, "metric")
+    every_metric = isinstance(metric, str) and metric == "all"
+    given, _ = as_list(tuple(METRICS) if every_metric else metric, "metric")
     metrics = [metric_name(value) for value in given]
     alphas, is_list = as_alphas(alpha)
     if is_list:
         raise ValueError("discover takes one alpha, not a list")
-    if n_shuffles < 0 or n_shuffles == 1:
-        raise ValueError(f"n_shuffles must be 0 or at least 2, got {n_shuffles}")
     where = resolve_device(device, sites.device)
     folds = resolve_folds(cv, labels, groups)
     budget = resolve_budget(memory_budget, where)
-    chosen = as_list(list(manifolds), "manifolds")[0] if manifolds is not None else None
-    shapes = [resolve_manifold(value, n_components) for value in chosen or DEFAULT_MANIFOLDS]
+    shapes = [resolve_manifold(value, n_components) for value in _candidates(manifolds)]
     keep = budget // (8 * len(shapes) * (1 + n_shuffles) * len(folds))
 
     def targets_of(shape: Manifold, y: np.ndarray, metrics: list[str]) -> Target:
@@ -262,6 +282,15 @@ def discover(
     if not targets:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise ValueError(f"no manifold takes these labels ({reasons})")
+    rows = sum(fold.n_train for fold in folds.folds)
+    components = sum(target.n_components for target in targets.values())
+    scored = 9 * len(targets) * len(metrics) * len(folds) * len(sites)
+    check_fits(
+        n_shuffles * (8 * sites.n + 8 * rows * components + scored),
+        f"n_shuffles={n_shuffles:,}",
+        "the shuffled labels, what they are fitted to and their scores",
+        where,
+    )
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(sites.n) for _ in range(n_shuffles)]
     shuffled = [
@@ -269,7 +298,7 @@ def discover(
         for target in targets.values()
         for order in orders
     ]
-    solver = Solver(alphas, bool(orthonormal), standardize)
+    solver = Solver(alphas, rigid, standardize)
     every = [*targets.values(), *shuffled]
     scoring = Scoring.of(sites, folds, solver, every, metrics, labels, where)
     meter = Meter(progress, len(sites), "scoring")
@@ -342,12 +371,23 @@ def discover_manifolds(
     import pandas as pd
     from sklearn.model_selection import KFold
 
+    flags = (("save_results", save_results), ("clear_cache", clear_cache))
+    for name, flag in (*flags, ("create_png_visualization", create_png_visualization)):
+        as_flag(flag, name)
+    n_folds = as_integer(n_folds, "n_folds")
+    if random_state is not None and not isinstance(random_state, np.random.RandomState):
+        random_state = as_integer(random_state, "random_state")
+    file = None
+    if save_dir is not None and save_results:
+        # Before the work, which would be lost if the name were taken.
+        file = File.at(Path(save_dir) / f"{experiment_name}.csv", create_parents=True)
+        file.check(csv_with(_FIRST_COLUMNS))
     cv: Any = n_folds or None
-    if random_state is not None and n_folds:
+    if random_state is not None and n_folds > 1:
         cv = KFold(n_folds, shuffle=True, random_state=random_state)
-    candidates = list(("chain", *DEFAULT_MANIFOLDS) if shapes is None else shapes)
+    candidates = _candidates(("chain", *DEFAULT_MANIFOLDS) if shapes is None else shapes)
     if shapes is None:
-        labels = np.asarray(y)
+        labels = as_labels(y, Sites(X).n)
         candidates = [name for name in candidates if resolve_manifold(name).takes(labels)]
     found = discover(X, y, candidates, "all", cv, n_components=smds_components, device=device)
     rows: list[dict[str, Any]] = []
@@ -367,12 +407,20 @@ def discover_manifolds(
     table = pd.DataFrame(rows).sort_values(
         "mean_scale_normalized_stress", ascending=False, ignore_index=True
     )
-    if save_dir is None or not save_results:
+    if file is None:
         return table, None
-    path = Path(save_dir) / f"{experiment_name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
-    return table, str(path)
+    content = table.to_csv(index=False, lineterminator="\n").encode()
+    file.write(content, csv_with(_FIRST_COLUMNS))
+    return table, str(file)
+
+
+def _candidates(manifolds: Any) -> list[Any]:
+    """What to try: the manifolds of a list, or the default ones where nothing is given."""
+    if manifolds is None:
+        return list(DEFAULT_MANIFOLDS)
+    if isinstance(manifolds, str | bytes) or not isinstance(manifolds, Iterable):
+        raise TypeError(f"manifolds must be a list of manifolds, got {shown(manifolds)}")
+    return as_list(list(manifolds), "manifolds")[0]
 
 
 def _named(manifolds: Sequence[Manifold]) -> dict[str, Manifold]:

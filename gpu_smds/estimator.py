@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +13,18 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
-from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds._validation import as_alphas, as_dtype, as_labels, resolve_device
+from gpu_smds._files import read_tensors, save_tensors
+from gpu_smds._validation import (
+    as_alphas,
+    as_dtype,
+    as_flag,
+    as_labels,
+    one_line,
+    refuse_masked,
+    refuse_special,
+    resolve_device,
+    shown,
+)
 from gpu_smds.ideal import Ideal
 from gpu_smds.manifolds import Embedding, Manifold, flat_column, resolve_manifold
 from gpu_smds.maps import fit_sites
@@ -30,8 +40,10 @@ from gpu_smds.status import Status
 from gpu_smds.stress import metric_name, score_projections
 from gpu_smds.systems import Solver
 
+_KIND = "gpu_smds.SupervisedMDS"
 # Singular values of W up to this count as zero in inverse_transform, as in smds.
 _INVERSE_TOLERANCE = 1e-5
+_COMPLEX = (np.complex64, np.complex128)
 
 
 class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -106,14 +118,18 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             outside their range.
         """
         precision = as_dtype(self.dtype)
-        alphas, _ = as_alphas(self.alpha)
+        alphas, is_list = as_alphas(self.alpha)
+        if is_list:
+            raise ValueError(f"{type(self).__name__} takes one alpha, not a list")
+        rigid = as_flag(self.orthonormal, "orthonormal")
+        as_flag(self.gpu_accel, "gpu_accel")
         model = self._resolve_parametrization()
         X, labels = self._training_data(X, y, model)
         fitted = clone(model).fit(labels)
         sites = Sites(X)
         device = resolve_device(self.device, sites.device)
         embedding = embedding_of(fitted, device)
-        solver = Solver(alphas, bool(self.orthonormal), None, precision)
+        solver = Solver(alphas, rigid, None, precision)
         maps = fit_sites(sites, slice(0, sites.n), embedding, solver, device, None)
         status = Status(int(maps.status[0]))
         if not status.is_defined:
@@ -143,8 +159,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def inverse_transform(self, X_proj: Any) -> Any:
         """Map projections ``(n, k)`` back to states ``(n, n_features)`` by W's pseudo-inverse."""
         check_is_fitted(self)
-        if not isinstance(X_proj, Tensor):
-            X_proj = check_array(X_proj, ensure_2d=True)
+        X_proj = self._projections(X_proj)
         W = _tensor(self.W_)
         U, S, Vt = torch.linalg.svd(W, full_matrices=False)
         inverse = torch.where(S > _INVERSE_TOLERANCE, 1 / S, 0)
@@ -185,25 +200,33 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if self._X_mean is not None:
             arrays["mean"] = self._X_mean
         header = {"parameters": parameters, "status": int(self.status_)}
-        save_tensors(
-            filepath,
-            {name: _tensor(value).cpu().numpy() for name, value in arrays.items()},
-            {"gpu_smds.SupervisedMDS": json.dumps(header)},
-        )
+        tensors = {name: _tensor(value).cpu().numpy() for name, value in arrays.items()}
+        save_tensors(filepath, _KIND, tensors, header)
 
     @classmethod
     def load(cls, filepath: str | Path) -> Self:
-        """Read what :meth:`save` wrote; the fitted attributes are numpy arrays."""
-        arrays, text = load_tensors(filepath, "gpu_smds.SupervisedMDS")
-        header = json.loads(text)
-        model = cls(**{name: from_json(value) for name, value in header["parameters"].items()})
-        model.W_, model.Y_, model._X_mean = arrays["W"], arrays["Y"], arrays.get("mean")
-        model.n_features_in_ = arrays["W"].shape[1]
-        model.status_ = Status(header["status"])
-        model._fitted_labels = arrays["labels"]
-        model.parametrization_fitted_ = clone(model._resolve_parametrization())
-        model.parametrization_fitted_.fit(arrays["labels"])
-        return model
+        """Read what :meth:`save` wrote; the fitted attributes are numpy arrays.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            No such file; cut short, forged or not a fitted estimator.
+        """
+        with read_tensors(filepath, _KIND) as (arrays, header):
+            parameters = {name: from_json(v) for name, v in header["parameters"].items()}
+            model = cls(**parameters)
+            W, Y, mean = arrays["W"], arrays["Y"], arrays.get("mean")
+            if W.ndim != 2 or Y.ndim != 2 or W.shape[0] != Y.shape[1]:
+                raise ValueError("its map and its embedding do not belong together")
+            if mean is not None and mean.shape != W.shape[1:]:
+                raise ValueError("its mean has other features than its map")
+            model.W_, model.Y_, model._X_mean = W, Y, mean
+            model.n_features_in_ = W.shape[1]
+            model.status_ = Status(header["status"])
+            model._fitted_labels = arrays["labels"]
+            model.parametrization_fitted_ = clone(model._resolve_parametrization())
+            model.parametrization_fitted_.fit(arrays["labels"])
+            return model
 
     def _resolve_parametrization(self) -> Any:
         given = self.parametrization
@@ -214,7 +237,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(given, str):
             raise TypeError(
                 "parametrization must be 'computed', 'user_provided' or an SMDSParametrization, "
-                f"got {given!r}"
+                f"got {shown(given)}"
             )
         name = given.strip().lower()
         if name == "computed":
@@ -222,7 +245,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return ComputedSMDSParametrization(resolved.source, resolved.n_components)
         if name != "user_provided":
             raise ValueError(
-                f"parametrization must be 'computed' or 'user_provided', got {given!r}"
+                f"parametrization must be 'computed' or 'user_provided', got {shown(given)}"
             )
         if self.manifold != "circular":  # smds warns even of its own default
             warnings.warn("parametrization='user_provided': the manifold is ignored", stacklevel=3)
@@ -242,7 +265,13 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         return flat_column(as_labels(y, n, constant), model)
 
+    def _projections(self, X_proj: Any) -> Any:
+        """Projections of real numbers, as they are or as a numpy array."""
+        _refuse(X_proj, "X_proj")
+        return X_proj if isinstance(X_proj, Tensor) else _by_sklearn(check_array, X_proj)
+
     def _states(self, X: Any, reset: bool) -> Any:
+        _refuse(X, "X")
         if isinstance(X, Tensor):
             if X.ndim != 2:
                 raise ValueError(f"X must be (n_samples, n_features), got shape {tuple(X.shape)}")
@@ -257,7 +286,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 )
             return X
         dtypes = [np.float64, np.float32, np.float16]
-        return validate_data(self, X, reset=reset, dtype=dtypes)
+        return _by_sklearn(validate_data, self, X, reset=reset, dtype=dtypes)
 
 
 def _judge(embedding: Embedding) -> Status:
@@ -268,6 +297,25 @@ def _judge(embedding: Embedding) -> Status:
         )
         return Status.DEGENERATE_LABELS
     return Status.OK if embedding.determined else Status.UNDETERMINED
+
+
+def _refuse(X: Any, name: str) -> None:
+    """Raise TypeError or ValueError for what scikit-learn takes for plain real numbers."""
+    # It refuses sparse matrices itself, in words that its own tests look for.
+    if isinstance(X, Tensor):
+        refuse_special(X, name)
+    refuse_masked(X, name)
+    # A list of complex numbers is found by scikit-learn, as any other array.
+    if X.is_complex() if isinstance(X, Tensor) else getattr(X, "dtype", None) in _COMPLEX:
+        raise ValueError(f"Complex data not supported: {name} must be real")
+
+
+def _by_sklearn(check: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call a check of scikit-learn's, and say in one line what it says in several."""
+    try:
+        return check(*arguments, **named)
+    except (TypeError, ValueError) as error:
+        raise type(error)(one_line(error)) from error
 
 
 def _tensor(values: Any) -> Tensor:

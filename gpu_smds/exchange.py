@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from gpu_smds.folds import Folds, take
+from gpu_smds._validation import one_line
+from gpu_smds.folds import Folds, check_groups, take
 
 _STREAM = 0x5EED
 
@@ -34,12 +36,16 @@ def as_groups(groups: Any, n: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Not one name per row.
+        Not one name per row, masked names, or names of kinds that have no order among them.
     """
-    names = np.asarray(groups)
+    check_groups(groups, n)
+    names = np.asarray(groups.detach().cpu() if isinstance(groups, Tensor) else groups)
     if names.shape != (n,):
         raise ValueError(f"groups must be one per sample, {n} in all, got shape {names.shape}")
-    return np.unique(names, return_inverse=True)[1].reshape(-1)
+    try:
+        return np.unique(names, return_inverse=True)[1].reshape(-1)
+    except TypeError as error:
+        raise ValueError(f"groups must be names of one kind: {one_line(error)}") from error
 
 
 def draw_permutations(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,11 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds.manifolds import Manifold
+from gpu_smds._files import File, read_tensors, save_tensors
+from gpu_smds._validation import as_alphas, as_real, check_choice, resolve_device
+from gpu_smds.manifolds import Manifold, is_parametrization
 from gpu_smds.results import ScoreMap
+from gpu_smds.sites import as_states
 from gpu_smds.specification import as_json, from_json
-from gpu_smds.systems import Solver
+from gpu_smds.status import check_statuses
+from gpu_smds.systems import STANDARDIZE, Solver
+
+_KIND = "gpu_smds.FittedMap"
+_ARRAYS = ("W", "mean", "scale", "Y")
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,15 @@ class FittedMap:
 
         Raises
         ------
-        ValueError
-            The site axes or features differ from the fitted ones.
+        TypeError, ValueError
+            The site axes or features differ from the fitted ones, or X is no plain array of real
+            numbers.
         """
+        X = as_states(X)
+        if not isinstance(X, Tensor):
+            X = as_real(X, "X")
+        elif X.is_complex():
+            raise TypeError(f"X must be real, got {X.dtype}: pass its real part")
         expected = (*self.site_shape, self.W.shape[-1])
         if tuple(X.shape[1:]) != expected:
             raise ValueError(
@@ -82,7 +93,7 @@ class FittedMap:
 
         return score_projections(self, X, y, metric)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path | File) -> None:
         """Write a safetensors file, atomically. The states it was fitted on are not saved.
 
         Raises
@@ -98,22 +109,48 @@ class FittedMap:
             "orthonormal": self.solver.orthonormal,
             "standardize": self.solver.standardize,
         }
-        tensors = {n: getattr(self, n).cpu().numpy() for n in ("W", "mean", "scale", "Y")}
+        tensors = {n: getattr(self, n).cpu().numpy() for n in _ARRAYS}
         tensors["status"] = self.status
-        save_tensors(path, tensors, {"gpu_smds.FittedMap": json.dumps(header)})
+        save_tensors(path, _KIND, tensors, header)
 
     @classmethod
-    def load(cls, path: str | Path, device: Any = "cpu") -> Self:
-        """Read what :meth:`save` wrote, onto a device."""
-        arrays, header = load_tensors(path, "gpu_smds.FittedMap")
-        facts = json.loads(header)
-        tensors = {n: torch.from_numpy(arrays[n]).to(device) for n in ("W", "mean", "scale", "Y")}
-        return cls(
-            tensors["W"],
-            tensors["mean"],
-            tensors["scale"],
-            tensors["Y"],
-            arrays["status"],
-            manifold=Manifold(facts["name"], from_json(facts["manifold"]), facts["n_components"]),
-            solver=Solver((facts["alpha"],), facts["orthonormal"], facts["standardize"]),
-        )
+    def load(cls, path: str | Path | File, device: Any = "cpu") -> Self:
+        """Read what :meth:`save` wrote, onto a device.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            No such file; cut short, forged or not a fitted map.
+        """
+        where = resolve_device(device, torch.device("cpu"))
+        with read_tensors(path, _KIND) as (arrays, facts):
+            *sites, k, d = arrays["W"].shape
+            status = arrays["status"].reshape(sites)  # a file holds no axes as one of one
+            _check_arrays(arrays, (*sites, d), k)
+            check_statuses(status)
+            check_choice(facts["standardize"], STANDARDIZE, "standardize")
+            check_choice(facts["orthonormal"], (True, False), "orthonormal")
+            alphas, _ = as_alphas(facts["alpha"])
+            source = from_json(facts["manifold"])
+            if not (callable(source) or is_parametrization(source)):
+                raise ValueError("its manifold is none")
+            W, mean, scale, Y = (torch.from_numpy(arrays[n]).to(where) for n in _ARRAYS)
+            return cls(
+                W,
+                mean,
+                scale,
+                Y,
+                status,
+                manifold=Manifold(str(facts["name"]), source, int(facts["n_components"])),
+                solver=Solver(alphas, facts["orthonormal"], facts["standardize"]),
+            )
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], per_site: tuple[int, ...], k: int) -> None:
+    """Raise ValueError where the arrays of a file do not belong together."""
+    if any(arrays[name].dtype != np.float64 for name in _ARRAYS):
+        raise ValueError("its arrays are not float64")
+    if arrays["mean"].shape != per_site or arrays["scale"].shape != per_site:
+        raise ValueError("its means or scales are of other sites or features than its maps")
+    if arrays["Y"].ndim != 2 or arrays["Y"].shape[1] != k:
+        raise ValueError("its embedding has another width than its maps")

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from gpu_smds._validation import as_alphas, as_flag, as_integer
 from gpu_smds.estimator import SupervisedMDS, _judge, _like, _tensor
 from gpu_smds.manifolds import resolve_manifold
 from gpu_smds.parametrization import (
@@ -73,6 +74,10 @@ class HybridSMDS(SupervisedMDS):
         """
         if self.reducer is None:
             raise ValueError("HybridSMDS needs a reducer, such as PLSRegression(n_components=2)")
+        as_flag(self.orthonormal, "orthonormal")
+        as_flag(self.bypass_mds, "bypass_mds")
+        as_alphas(self.alpha)
+        as_integer(self.n_components, "n_components", least=1)
         model = self._resolve_parametrization()
         X, labels = self._training_data(X, y, model)
         fitted = clone(model).fit(labels)
@@ -103,6 +108,7 @@ class HybridSMDS(SupervisedMDS):
         check_is_fitted(self, ["reducer_"])
         if not hasattr(self.reducer_, "inverse_transform"):
             raise NotImplementedError(f"the reducer {self.reducer_!r} has no inverse_transform")
+        X_proj = self._projections(X_proj)
         states = np.asarray(self.reducer_.inverse_transform(_numpy(X_proj)))
         return _like(X_proj, _tensor(states).to(_tensor(X_proj).device))
 

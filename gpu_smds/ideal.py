@@ -57,8 +57,7 @@ class Ideal:
         self._matrix: Tensor | None = None
         self.complete = True
         if not whole and isinstance(manifold.source, PointShape):
-            labels = torch.from_numpy(manifold.check(y)).to(device)
-            self.points = manifold.source.points(labels).mT.contiguous()
+            self.points = manifold.points(y, device).mT.contiguous()
         if self.points is None or (8 * self.n**2 <= keep_bytes and not has_fused(device)):
             upper = np.triu(manifold.distances(y), 1)
             self.complete = not bool((upper < 0).any())

@@ -13,9 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_smds._validation import as_integer, as_real, shown
+from gpu_smds.budget import check_fits
 from gpu_smds.incomplete import DefinedPairs
 from gpu_smds.mds import classical_mds, embed_points
 from gpu_smds.shapes import SHAPES, BaseShape, PointShape, manifold_names
+
+# The score squares products of two distances, summed over all pairs: larger ones overflow there.
+_LARGEST = 1e70
 
 
 class Parametrization(Protocol):
@@ -118,14 +123,27 @@ class Manifold:
         """Embed labels ``(n,)`` or ``(n, k)``: classical MDS of their ideal distances."""
         y = self.check(y)
         k = self.n_components
+        check_fits(8 * len(y) * k, f"n_components={k:,}", "the ideal embedding", device)
         if isinstance(self.source, PointShape):
-            points = self.source.points(torch.from_numpy(y).to(device))
-            return Embedding.of(*embed_points(points, k))
+            return Embedding.of(*embed_points(self.points(y, device), k))
         if is_parametrization(self.source):
             fitted = copy.deepcopy(self.source).fit(y)
             return Embedding.given(fitted.Y_, fitted.D_, device)
         D = torch.from_numpy(self.distances(y)).to(device)
         return Embedding.of(*classical_mds(D, k, y), D)
+
+    def points(self, y: np.ndarray, device: torch.device) -> Tensor:
+        """Points ``(n, p)`` of labels, where the source is a set of points.
+
+        Raises
+        ------
+        ValueError
+            Labels that the manifold does not take, or points whose distances overflow.
+        """
+        assert isinstance(self.source, PointShape)
+        points = self.source.points(torch.from_numpy(self.check(y)).to(device))
+        self._check_size(float(torch.linalg.vector_norm(points, torch.inf)))
+        return points
 
     def distances(self, y: np.ndarray) -> np.ndarray:
         """Ideal distances ``(n, n)`` float64 by the formula of smds; negative = undefined.
@@ -133,23 +151,36 @@ class Manifold:
         Raises
         ------
         ValueError
-            Labels that the manifold does not take, or distances that are not finite.
+            Labels that the manifold does not take, or distances that are not finite, overflow or
+            do not fit the memory.
         """
         y = self.check(y)
+        what = f"the manifold {self.name} with {len(y):,} labels"
+        check_fits(8 * len(y) ** 2, what, "their distances", torch.device("cpu"))
         if is_parametrization(self.source):
             D = self.source.compute_ideal_distances(y)
         else:
             assert callable(self.source)
             D = self.source(y)
-        D = np.asarray(D, dtype=np.float64)
+        D = as_real(D, f"distances of the manifold {self.name}")
         if D.shape != (len(y), len(y)):
             raise ValueError(
                 f"manifold {self.name} gave distances of shape {D.shape} for {len(y)} labels, "
                 f"expected ({len(y)}, {len(y)})"
             )
-        if not np.isfinite(D).all():
-            raise ValueError(f"manifold {self.name} gave NaN or infinite distances")
+        if D.size:
+            low, high = float(D.min()), float(D.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise ValueError(f"manifold {self.name} gave NaN or infinite distances")
+            self._check_size(max(high, -low))
         return D
+
+    def _check_size(self, largest: float) -> None:
+        if not largest <= _LARGEST:
+            raise ValueError(
+                f"labels give distances of up to {largest:g} on the manifold {self.name}, whose "
+                "powers overflow: scale the labels"
+            )
 
 
 def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold:
@@ -160,19 +191,15 @@ def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold
     ValueError
         Unknown name, ``n_components`` below 1, or a foreign callable without ``n_components``.
     TypeError
-        Neither a name nor a callable.
+        Neither a name nor a callable; ``n_components`` that is no integer.
     """
-    if n_components is not None and (
-        isinstance(n_components, bool)
-        or not isinstance(n_components, int | np.integer)
-        or n_components < 1
-    ):
-        raise ValueError(f"n_components must be a positive integer or None, got {n_components!r}")
+    if n_components is not None:
+        n_components = as_integer(n_components, "n_components", least=1)
     if isinstance(manifold, str):
         name = manifold.strip().lower()
         if name not in SHAPES:
             known = ", ".join(manifold_names())
-            raise ValueError(f"unknown manifold {manifold!r}: choose one of {known}")
+            raise ValueError(f"unknown manifold {shown(manifold)}: choose one of {known}")
         shape = SHAPES[name]()
         return Manifold(name, shape, n_components or shape.n_components)
     if not isinstance(manifold, type) and is_parametrization(manifold):
@@ -182,7 +209,7 @@ def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold
         hint = " (call the class first)" if isinstance(manifold, type) else ""
         raise TypeError(
             f"manifold must be a name or a callable labels → distance matrix{hint}, "
-            f"got {manifold!r}"
+            f"got {shown(manifold)}"
         )
     if isinstance(manifold, BaseShape):
         return Manifold(type(manifold).__name__, manifold, n_components or manifold.n_components)

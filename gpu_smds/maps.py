@@ -15,12 +15,13 @@ from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import (
     as_alphas,
     as_dtype,
+    as_flag,
     as_labels,
     as_list,
     check_choice,
     resolve_device,
 )
-from gpu_smds.budget import most_sites, resolve_budget
+from gpu_smds.budget import check_fits, most_sites, resolve_budget
 from gpu_smds.checkpoint import Checkpoint, fingerprint, kept
 from gpu_smds.fitted import FittedMap
 from gpu_smds.fitting import bytes_per_site, fit_rows
@@ -155,6 +156,7 @@ def plan_scores(
 ) -> tuple[Job, Callable[[], ScoreMap]]:
     """The job of :func:`score_map`, and what to call for its result once it is done."""
     precision = as_dtype(dtype)
+    rigid = as_flag(orthonormal, "orthonormal")
     check_choice(standardize, STANDARDIZE, "standardize")
     labels = as_labels(y, sites.n)
     manifolds, many_manifolds = as_list(manifold, "manifold")
@@ -167,7 +169,7 @@ def plan_scores(
     targets = [
         Target.of(shape, folds, labels[folds.order], where, keep, metrics) for shape in shapes
     ]
-    solver = Solver(alphas, bool(orthonormal), standardize, precision)
+    solver = Solver(alphas, rigid, standardize, precision)
     scoring = Scoring.of(sites, folds, solver, targets, metrics, labels, where)
 
     def result() -> ScoreMap:
@@ -218,6 +220,7 @@ def fit_map(
         ``W`` of shape ``(*sites, k, d)`` with the mean and scale it applies to.
     """
     precision = as_dtype(dtype)
+    rigid = as_flag(orthonormal, "orthonormal")
     check_choice(standardize, STANDARDIZE, "standardize")
     alphas, is_list = as_alphas(alpha)
     if is_list or isinstance(manifold, list | tuple):
@@ -225,11 +228,13 @@ def fit_map(
     sites = Sites(X)
     labels = as_labels(y, sites.n)
     shape = resolve_manifold(manifold, n_components)
-    solver = Solver(alphas, bool(orthonormal), standardize, precision)
+    solver = Solver(alphas, rigid, standardize, precision)
     where = resolve_device(device, sites.device)
     embedding = shape.embed(labels, where)
     if embedding.degenerate:
-        raise ValueError(f"all labels fall on one point of the {shape.name} manifold")
+        raise ValueError(
+            f"all labels fall on one point of the {shape.name} manifold, to within 1e-12"
+        )
     rows = slice(0, sites.n)
     with kept(checkpoint) as done:
         maps = fit_sites(sites, rows, embedding, solver, where, memory_budget, progress, done)
@@ -290,6 +295,7 @@ def fit_sites(
     incomplete = embedding.incomplete is not None
     per_site = bytes_per_site(sites, fit, solver, k, device, incomplete, written=True)
     count = len(sites)
+    check_fits(8 * count * sites.d * (k + 2), f"X of {count:,} sites", "their maps", device)
     Wt = torch.empty(count, sites.d, k, dtype=torch.float64, device=device)
     mean = torch.empty(count, sites.d, dtype=torch.float64, device=device)
     scale = torch.empty_like(mean)

@@ -12,8 +12,11 @@ import numpy as np
 from gpu_smds._progress import Progress
 from gpu_smds._validation import as_alphas, as_labels
 from gpu_smds.checkpoint import Checkpoint
+from gpu_smds.exchange import as_groups
+from gpu_smds.folds import split_rows
 from gpu_smds.one_pass import OnePass
 from gpu_smds.results import ScoreMap
+from gpu_smds.sites import Sites
 
 
 @dataclass(frozen=True)
@@ -81,28 +84,27 @@ def nested_map(
     ValueError
         Arguments that do not fit each other, or a training part that is too small to split.
     """
-    from sklearn.model_selection import GroupKFold, check_cv
+    from sklearn.model_selection import GroupKFold
 
-    values, is_list = as_alphas(alphas)
+    values, is_list = as_alphas(alphas, "alphas")
     if not is_list or isinstance(manifold, list | tuple) or isinstance(metric, list | tuple):
         raise ValueError("nested_map takes a list of alphas, and one manifold and metric")
     if standardize == "all":
         raise ValueError('standardize="all" shows the test part to the choice: use "train" or None')
     if cv is None:
         raise ValueError("cv=None holds nothing out, so that there is nothing to choose for")
-    n = int(X.shape[0]) if hasattr(X, "shape") else len(X)
+    n = Sites(X).n
     labels = as_labels(y, n)
-    names = None if groups is None else np.asarray(groups)
+    names = None if groups is None else as_groups(groups, n)
     if inner_cv is None:
         raise ValueError("inner_cv=None holds nothing out, so that there is nothing to choose by")
     if names is not None:
-        cv, inner_cv = (GroupKFold(s) if isinstance(s, Integral) else s for s in (cv, inner_cv))
-    outer, inner = [], []
-    for train, test in check_cv(cv, labels).split(np.zeros((n, 1)), labels, names):
-        train = np.flatnonzero(train) if np.asarray(train).dtype == bool else np.asarray(train)
-        outer.append((train, test))
+        cv, inner_cv = (GroupKFold(s) if _counts_folds(s) else s for s in (cv, inner_cv))
+    outer = split_rows(cv, labels, names)
+    inner = []
+    for train, _ in outer:
         parts = None if names is None else names[train]
-        split = check_cv(inner_cv, labels[train]).split(train[:, None], labels[train], parts)
+        split = split_rows(inner_cv, labels[train], parts, "inner_cv")
         inner.append([(train[fit], train[held]) for fit, held in split])
     once = OnePass(X, device, memory_budget)
     arguments: dict[str, Any] = {
@@ -121,6 +123,11 @@ def nested_map(
     means = np.stack([part.mean(1) for part in np.split(choosing.scores, ends, axis=1)], axis=1)
     worst = np.stack([p.max((0, 1)) for p in np.split(choosing.status, ends, axis=1)])
     return _chosen(np.array(values), path, means, worst)
+
+
+def _counts_folds(cv: Any) -> bool:
+    """Whether it is a number of folds; what is none is refused where rows are split."""
+    return not isinstance(cv, bool) and isinstance(cv, Integral) and int(cv) > 1
 
 
 def _chosen(values: np.ndarray, path: ScoreMap, inner: np.ndarray, worst: np.ndarray) -> NestedMap:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds.status import explain
+from gpu_smds._files import File, read_tensors, save_tensors
+from gpu_smds._validation import as_share
+from gpu_smds.status import check_statuses, explain
+
+_KIND = "gpu_smds.SignificanceMap"
 
 # Permutations that exchange equal labels give the same score but for rounding, and count as such.
 _ROUNDING = 1e-12
@@ -98,11 +100,12 @@ class SignificanceMap:
 
     def significant(self, level: float = 0.05) -> np.ndarray:
         """Sites ``(*sites)`` bool with a family-wise p of at most ``level``."""
-        found: np.ndarray = np.asarray(self.p_family <= level)
+        found: np.ndarray = np.asarray(self.p_family <= as_share(level, "level"))
         return found
 
     def band(self, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Ends ``(*sites)`` of the interval that holds a share of the scores of permuted labels."""
+        share = as_share(share, "share")
         low, high = np.quantile(self.null, [(1 - share) / 2, (1 + share) / 2], axis=0)
         return low, high
 
@@ -110,14 +113,13 @@ class SignificanceMap:
         """Statuses that occur: name → (number of sites, explanation)."""
         return explain(self.status)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path | File) -> None:
         """Write a safetensors file, atomically; the permutations are left out."""
         tensors = {"score": self.score, "null": self.null, "status": self.status}
-        header = json.dumps({"metadata": self.metadata})
-        save_tensors(path, tensors, {"gpu_smds.SignificanceMap": header})
+        save_tensors(path, _KIND, tensors, {"metadata": self.metadata})
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path | File) -> Self:
         """Read what :meth:`save` wrote.
 
         Raises
@@ -125,12 +127,14 @@ class SignificanceMap:
         FileNotFoundError, ValueError
             No such file; cut short or not a significance map.
         """
-        tensors, header = load_tensors(path, "gpu_smds.SignificanceMap")
-        metadata = json.loads(header)["metadata"]
-        null = tensors["null"]
-        # A file holds an array of no axes as one of one.
-        score, status = (tensors[name].reshape(null.shape[1:]) for name in ("score", "status"))
-        return cls.of(score, null, status, metadata=metadata)
+        with read_tensors(path, _KIND) as (tensors, facts):
+            null = tensors["null"]
+            # A file holds an array of no axes as one of one.
+            score, status = (tensors[name].reshape(null.shape[1:]) for name in ("score", "status"))
+            check_statuses(status)
+            if score.dtype != np.float64 or null.dtype != np.float64 or not len(null):
+                raise ValueError("scores are not float64, or there are none of permuted labels")
+            return cls.of(score, null, status, metadata=dict(facts["metadata"]))
 
 
 def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:

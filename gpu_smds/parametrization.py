@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from gpu_smds._validation import as_real
 from gpu_smds.manifolds import Embedding, resolve_manifold
 
 
@@ -72,7 +73,7 @@ class ComputedSMDSParametrization(SMDSParametrization):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Embed labels X ``(n,)`` or ``(n, k)``."""
-        self._y = np.asarray(X, dtype=np.float64)
+        self._y = as_real(X, "labels")
         self.__dict__.pop("D_", None)
         resolved = resolve_manifold(self.manifold, self._n_components)
         self._embedding = resolved.embed(self._y, torch.device("cpu"))
@@ -86,7 +87,7 @@ class ComputedSMDSParametrization(SMDSParametrization):
 
     def compute_ideal_distances(self, y: Any) -> np.ndarray:
         """Ideal distances ``(n, n)`` of labels."""
-        labels = np.asarray(y, dtype=np.float64)
+        labels = as_real(y, "labels")
         return resolve_manifold(self.manifold, self._n_components or 1).distances(labels)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpu_smds._files import load_tensors, save_tensors
-from gpu_smds.status import Status, explain
+from gpu_smds._files import File, read_tensors, save_tensors
+from gpu_smds.status import Status, check_statuses, explain
+
+_KIND = "gpu_smds.ScoreMap"
 
 
 @dataclass(frozen=True)
@@ -103,18 +104,15 @@ class ScoreMap:
             "metadata": dict(self.metadata),
         }
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path | File) -> None:
         """Write a safetensors file, atomically; names and metadata are JSON in its header."""
         sizes = {} if self.fold_sizes is None else {"fold_sizes": self.fold_sizes}
         header = {"dims": self.dims, "coords": self.coords, "metadata": self.metadata}
-        save_tensors(
-            path,
-            {"scores": self.scores, "status": self.status} | sizes,
-            {"gpu_smds.ScoreMap": json.dumps(header)},
-        )
+        tensors = {"scores": self.scores, "status": self.status} | sizes
+        save_tensors(path, _KIND, tensors, header)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path | File) -> Self:
         """Read what :meth:`save` wrote.
 
         Raises
@@ -122,16 +120,32 @@ class ScoreMap:
         FileNotFoundError, ValueError
             No such file; cut short or not a score map.
         """
-        tensors, header = load_tensors(path, "gpu_smds.ScoreMap")
-        facts = json.loads(header)
-        return cls(
+        with read_tensors(path, _KIND) as (tensors, facts):
+            return cls.of_file(tensors, facts)
+
+    @classmethod
+    def of_file(cls, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Self:
+        """Take apart what a file holds.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The file is forged or damaged.
+        """
+        found = cls(
             tensors["scores"],
             tensors["status"],
             tuple(facts["dims"]),
-            facts["coords"],
-            facts["metadata"],
+            dict(facts["coords"]),
+            dict(facts["metadata"]),
             tensors.get("fold_sizes"),
         )
+        n_folds = found.scores.shape[found.dims.index("fold")]
+        sizes = found.fold_sizes
+        if found.scores.dtype != np.float64 or (sizes is not None and sizes.shape != (n_folds, 2)):
+            raise ValueError("scores are not float64, or folds have no sizes of their own")
+        check_statuses(found.status)
+        return found
 
 
 def _jsonable(values: np.ndarray) -> Any:

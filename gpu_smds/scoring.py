@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds.budget import most_sites
+from gpu_smds.budget import check_fits, most_sites
 from gpu_smds.checkpoint import fingerprint
 from gpu_smds.fitting import bytes_per_site, fit_folds
 from gpu_smds.folds import Folds
@@ -61,6 +62,13 @@ class Scoring:
             per_site += bytes_of_pairs(max(fold.n_test for fold in folds.folds))
         shared = together.bytes
         shape = (len(targets), len(metrics), len(solver.alphas), len(folds), len(sites))
+        check_fits(
+            9 * math.prod(shape),
+            f"a map of {shape[-1]:,} sites, {len(folds):,} folds (cv), {shape[2]:,} penalties "
+            f"(alpha) and {shape[0]:,} manifolds",
+            "its scores",
+            device,
+        )
         scores = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
         status = torch.zeros((shape[0], *shape[2:]), dtype=torch.int8, device=device)
 

@@ -11,8 +11,15 @@ import torch
 from torch import Tensor
 
 from gpu_smds._progress import Meter, Progress
-from gpu_smds._validation import as_alphas, as_labels, check_choice, resolve_device
-from gpu_smds.budget import most_sites, resolve_budget
+from gpu_smds._validation import (
+    as_alphas,
+    as_flag,
+    as_integer,
+    as_labels,
+    check_choice,
+    resolve_device,
+)
+from gpu_smds.budget import check_fits, most_sites, resolve_budget
 from gpu_smds.checkpoint import Checkpoint, fingerprint, kept
 from gpu_smds.exchange import (
     EXCHANGES,
@@ -101,13 +108,13 @@ def significance_map(
     ValueError, TypeError
         Arguments that do not fit each other; incomplete distances; labels that cannot move.
     """
-    if isinstance(n_permutations, bool) or not isinstance(n_permutations, int | np.integer):
-        raise TypeError(f"n_permutations must be an integer, got {n_permutations!r}")
-    if n_permutations < 1:
-        raise ValueError(f"n_permutations must be at least 1, got {n_permutations}")
+    count = as_integer(n_permutations, "n_permutations", least=1)
+    seed = as_integer(seed, "seed", countable=False)
+    rigid = as_flag(orthonormal, "orthonormal")
     check_choice(standardize, STANDARDIZE, "standardize")
     check_choice(shuffle, ("within_folds", "global"), "shuffle")
-    exchange = exchange or ("rows" if groups is None else "within_groups")
+    if exchange is None:
+        exchange = "rows" if groups is None else "within_groups"
     check_choice(exchange, EXCHANGES, "exchange")
     alphas, is_list = as_alphas(alpha)
     if is_list or isinstance(manifold, list | tuple) or isinstance(metric, list | tuple):
@@ -126,7 +133,7 @@ def significance_map(
         raise ValueError("cv scores a sample twice in one fold, which no permutation keeps apart")
     names = None if groups is None else as_groups(groups, sites.n)
     drawn, in_order, collected = _drawn(
-        labels, folds, names, exchange, shuffle, int(n_permutations), seed, len(sites), budget
+        labels, folds, names, exchange, shuffle, count, seed, len(sites), budget, where
     )
     ordered = labels[folds.order]
     target = Target.of(shape, folds, ordered, where, budget // (8 * len(folds)), [measure])
@@ -136,7 +143,7 @@ def significance_map(
         relabelled = AcrossParts(shape, folds, ordered, in_order, measure, where, budget // 2)
     else:
         relabelled = WithinParts(target, folds, in_order, where)
-    solver = Solver(alphas, bool(orthonormal), standardize)
+    solver = Solver(alphas, rigid, standardize)
     plan = Plan.of(folds, solver, relabelled.observed, sites.n)
     scores = torch.full((len(sites), len(in_order)), torch.nan, dtype=torch.float64, device=where)
     status = torch.zeros(len(sites), dtype=torch.int8, device=where)
@@ -188,7 +195,7 @@ def significance_map(
         status.cpu().numpy().reshape(sites.site_shape),
         drawn,
         {
-            "n_permutations": int(n_permutations),
+            "n_permutations": count,
             "seed": seed,
             "exchange": exchange,
             "shuffle": shuffle,
@@ -208,6 +215,7 @@ def _drawn(
     seed: int,
     n_sites: int,
     budget: int,
+    device: torch.device,
 ) -> tuple[np.ndarray, Tensor, int]:
     """Permutations of the labels.
 
@@ -220,6 +228,9 @@ def _drawn(
         blocks = np.zeros(n, dtype=np.int64)
     # Permutations, in two orders of rows, and the scores under them, where they are collected.
     collected = 8 * n * count + 32 * n_sites * (count + 1)
+    what, use = f"n_permutations={count:,}", "the permutations and the scores under them"
+    check_fits(collected, what, use, torch.device("cpu"))
+    check_fits(4 * n * count + 8 * n_sites * (count + 1), what, use, device)
     if collected > budget:
         raise ValueError(
             f"memory_budget of {budget:,} bytes is too small: {count} permutations and "

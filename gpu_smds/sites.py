@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gpu_smds._validation import one_line, refuse_masked, refuse_special, shown
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,8 @@ class Sites:
     """
 
     def __init__(self, X: Any) -> None:
-        if isinstance(X, (list, tuple)):
-            X = np.asarray(X)
-        if not hasattr(X, "shape") or not hasattr(X, "dtype"):
-            raise TypeError(
-                "X must be a torch tensor, a numpy array or an object with shape, dtype and "
-                f"X[:, sites], got {type(X).__name__}"
-            )
-        shape = tuple(int(size) for size in X.shape)
+        X = as_states(X)
+        shape = _shape(X)
         if len(shape) < 2:
             raise ValueError(f"X must be (n_samples, *sites, n_features), got shape {shape}")
         self.n, self.d = shape[0], shape[-1]
@@ -73,19 +69,28 @@ class Sites:
         """Blocks of at most ``size`` sites that together cover all."""
         return [Block(i, min(i + size, len(self))) for i in range(0, len(self), size)]
 
-    def raw(self, block: Block, device: torch.device) -> list[Tensor]:
+    def raw(
+        self,
+        block: Block,
+        device: torch.device,
+        seen: Callable[[Tensor], None] | None = None,
+    ) -> list[Tensor]:
         """Per site of a block its states ``(n, d)`` as stored, on the device.
 
-        Views of X where that is possible; not to be written to.
+        Views of X where that is possible; not to be written to. ``seen`` is called with all states
+        ``(n, b, d)`` where they are read.
         """
         found: list[Tensor] = []
         for index in self._runs(block):
             # Several threads read; not every store can be read by two at once.
             with self._lock:
                 part = self._X[index]
+            check_part(part, index, self.n, self.d)
             run = _as_tensor(part)
             if not self.site_shape:
                 run = run[:, None]
+            if seen is not None:
+                seen(run)
             found.extend(run.to(device).unbind(1))
         return found
 
@@ -114,12 +119,86 @@ class Sites:
         return 8 * self.n * self.d * written + 64 * self.d + 16 * self.n
 
 
+def as_states(X: Any) -> Any:
+    """States as they are given, or a list of them as an array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Neither an array nor something that is read like one; sparse, quantized, nested or without
+        values; masked entries, which would be taken for states.
+    """
+    refuse_special(X, "X")
+    refuse_masked(X, "X")
+    if isinstance(X, list | tuple):
+        try:
+            return np.asarray(X)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"X must be an array: {one_line(error)}") from error
+    if isinstance(X, type) or not hasattr(X, "shape") or not hasattr(X, "dtype"):
+        hint = ": pass X.to_numpy()" if hasattr(X, "to_numpy") else ""
+        raise TypeError(
+            "X must be a torch tensor, a numpy array or an object with shape, dtype and "
+            f"X[:, sites], got {type(X).__name__}{hint}"
+        )
+    return X
+
+
+def check_part(part: Any, index: tuple[Any, ...], n: int, d: int) -> None:
+    """Raise ValueError where what a store gave is not what was asked for by ``X[index]``.
+
+    Parameters
+    ----------
+    part
+        What it gave.
+    index
+        ``(:,)`` of a single site, else ``(:, ..., a:b)`` of sites a to b.
+    n, d
+        Samples and features that it said it has.
+    """
+    expected = (n, d) if len(index) == 1 else (n, index[-1].stop - index[-1].start, d)
+    array = part if hasattr(part, "shape") and hasattr(part, "dtype") else np.asarray(part)
+    found = tuple(array.shape)
+    if found != expected:
+        *lead, last = [str(i) if isinstance(i, int) else ":" for i in index]
+        last = last if len(index) == 1 else f"{index[-1].start}:{index[-1].stop}"
+        raise ValueError(
+            f"X[{', '.join([*lead, last])}] gave shape {found}, expected {expected} by X.shape"
+        )
+    refuse_special(array, "X")
+    refuse_masked(array, "X")
+    dtype = array.dtype
+    floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
+    if not floating:
+        raise ValueError(f"X[...] gave {dtype}, expected floating point by X.dtype")
+
+
+def _shape(X: Any) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(size) for size in X.shape)
+    except (TypeError, ValueError):
+        raise TypeError(f"X.shape must be integers, got {shown(X.shape)}") from None
+    if any(size < 0 for size in shape):
+        raise ValueError(f"X.shape must not be negative, got {shape}")
+    return shape
+
+
 def _float_dtype(dtype: Any) -> torch.dtype:
     if not isinstance(dtype, torch.dtype):
         try:
-            dtype = torch.from_numpy(np.empty(0, dtype=np.dtype(dtype).newbyteorder("="))).dtype
-        except TypeError as error:
-            raise TypeError(f"X must be floating point, got {dtype}") from error
+            kind = np.dtype(dtype)
+            plain = torch.from_numpy(np.empty(0, dtype=kind.newbyteorder("="))).dtype
+        except TypeError:
+            plain = None
+        # numpy takes None for float64.
+        if dtype is None or plain is None:
+            raise TypeError(
+                f"X must be floating point of at most 64 bits, got {shown(dtype)}: convert it "
+                "with X.astype(float)"
+            )
+        dtype = plain
+    if dtype.is_complex:
+        raise TypeError(f"X must be real, got {dtype}: pass the real part, or both as features")
     if not dtype.is_floating_point:
         raise TypeError(f"X must be floating point, got {dtype}: convert it with X.astype(float)")
     result: torch.dtype = dtype

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from typing import Any
 
 import numpy as np
 
 import gpu_smds.shapes as shapes
+from gpu_smds._validation import one_line, shown
 from gpu_smds.shapes import BaseShape
+
+# What a file may name. Nothing else is ever looked up by a name from a file.
+_SHAPES: dict[str, type[BaseShape]] = {
+    "ChainShape": shapes.ChainShape,
+    "CircularShape": shapes.CircularShape,
+    "ClusterShape": shapes.ClusterShape,
+    "CylindricalShape": shapes.CylindricalShape,
+    "DiscreteCircularShape": shapes.DiscreteCircularShape,
+    "EuclideanShape": shapes.EuclideanShape,
+    "GeodesicShape": shapes.GeodesicShape,
+    "GraphGeodesicShape": shapes.GraphGeodesicShape,
+    "HierarchicalShape": shapes.HierarchicalShape,
+    "KleinBottleShape": shapes.KleinBottleShape,
+    "LogLinearShape": shapes.LogLinearShape,
+    "PolytopeShape": shapes.PolytopeShape,
+    "SemicircularShape": shapes.SemicircularShape,
+    "SphericalShape": shapes.SphericalShape,
+    "SpiralShape": shapes.SpiralShape,
+    "TorusShape": shapes.TorusShape,
+}
+# A shape in a parametrization is as deep as it gets; some room for those of parametrizations.
+_DEEPEST = 4
 
 
 def as_json(value: Any) -> Any:
@@ -20,12 +45,12 @@ def as_json(value: Any) -> Any:
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.integer | np.floating):
+    if isinstance(value, np.bool_ | np.integer | np.floating):
         return value.item()
     if isinstance(value, list | tuple | np.ndarray):
         return {"array": np.asarray(value).tolist()}
     name = type(value).__name__
-    if isinstance(value, BaseShape) and getattr(shapes, name, None) is type(value):
+    if _SHAPES.get(name) is type(value):
         parameters = value.parameters()
     elif type(value).__module__ == "gpu_smds.parametrization":
         parameters = value.get_params(deep=False)
@@ -38,14 +63,85 @@ def as_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Undo :func:`as_json`."""
-    if not isinstance(value, dict):
+    """Undo :func:`as_json`.
+
+    Raises
+    ------
+    ValueError
+        Anything that :func:`as_json` does not write: another class, parameters that its
+        constructor does not take or that are of another kind than its own, or too many levels.
+    """
+    return _from_json(value, 0)
+
+
+def _from_json(value: Any, level: int) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
         return value
-    if "array" in value:
-        return np.asarray(value["array"])
-    parameters = {name: from_json(v) for name, v in value["parameters"].items()}
-    if value["class"] in shapes.__all__:
-        return getattr(shapes, value["class"])(**parameters)
+    if not isinstance(value, dict):
+        raise ValueError(f"a saved value may not be {shown(value)}")
+    if level > _DEEPEST:
+        raise ValueError(f"a saved value has more than {_DEEPEST} levels")
+    if value.keys() == {"array"}:
+        return _array(value["array"])
+    if value.keys() != {"class", "parameters"} or not isinstance(value["parameters"], dict):
+        raise ValueError("a saved value must have a class and its parameters, or be an array")
+    parameters = {name: _from_json(v, level + 1) for name, v in value["parameters"].items()}
+    return _construct(_class(value["class"]), parameters)
+
+
+def _class(name: Any) -> type[Any]:
+    """The class of ours that a file names."""
+    if isinstance(name, str) and name in _SHAPES:
+        return _SHAPES[name]
+    # scikit-learn takes more than a second to import.
     from gpu_smds import parametrization
 
-    return getattr(parametrization, value["class"])(**parameters)
+    for known in (
+        parametrization.ComputedSMDSParametrization,
+        parametrization.UserProvidedSMDSParametrization,
+    ):
+        if name == known.__name__:
+            return known
+    raise ValueError(f"a saved value names {shown(name)}, which is no class that a file may name")
+
+
+def _array(values: Any) -> np.ndarray:
+    """A list, or lists of one length, of plain values as an array."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"a saved array is none: {one_line(error)}") from error
+    if not isinstance(values, list) or array.dtype.kind not in "biufU":
+        raise ValueError(f"a saved array must be a list of numbers, got {shown(values)}")
+    return array
+
+
+def _construct(cls: type[Any], parameters: dict[str, Any]) -> Any:
+    """An object of one of our classes, with parameters from a file."""
+    takes = inspect.signature(cls).parameters
+    for name, value in parameters.items():
+        if name not in takes:
+            raise ValueError(f"{cls.__name__} takes no parameter {shown(name)}")
+        _check_kind(f"{name} of {cls.__name__}", value, takes[name].default)
+    try:
+        return cls(**parameters)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{cls.__name__} cannot be made: {one_line(error)}") from error
+
+
+def _check_kind(what: str, value: Any, default: Any) -> None:
+    """Raise ValueError where a value is of another kind than the default of its parameter."""
+    if isinstance(default, bool):
+        fits = isinstance(value, bool)
+    elif isinstance(default, int):
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    elif isinstance(default, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = number and math.isfinite(value)
+    elif isinstance(default, tuple):
+        fits = isinstance(value, np.ndarray) and value.shape == (len(default),)
+        fits = fits and value.dtype.kind in "iuf" and bool(np.isfinite(value).all())
+    else:
+        fits = True
+    if not fits:
+        raise ValueError(f"{what} may not be {shown(value)}")

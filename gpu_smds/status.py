@@ -49,12 +49,18 @@ _EXPLANATIONS = {
     Status.NO_PROJECTION: "The fitted map projects all test samples to one point.",
     Status.TOO_FEW: "Fewer than two samples to fit or to score.",
     Status.DEGENERATE_LABELS: (
-        "All labels of the training or test part fall on one point, or no pair of them has an "
-        "ideal distance."
+        "All labels of the training or test part fall on one point of the manifold, to within "
+        "1e-12, or no pair of them has an ideal distance."
     ),
     Status.CONSTANT: "The states are the same in every sample of the training or test part.",
     Status.NON_FINITE: "The states hold NaN or inf, or overflow when squared.",
 }
+
+
+def check_statuses(status: np.ndarray) -> None:
+    """Raise ValueError where an array read from a file holds anything but statuses."""
+    if status.dtype != np.int8 or not np.isin(status, [int(s) for s in Status]).all():
+        raise ValueError("some statuses are unknown")
 
 
 def raise_status(status: Tensor, causes: Mapping[Status, Tensor]) -> Tensor:

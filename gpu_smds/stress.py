@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from gpu_smds._validation import shown
 from gpu_smds.fused import fits_fused, fused_cross
 from gpu_smds.ideal import Ideal, probabilities
 
@@ -184,8 +185,8 @@ def metric_name(metric: str | StressMetrics) -> str:
         Unknown name.
     """
     name = getattr(metric, "value", metric)
-    if name not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+    if not isinstance(name, str) or name not in METRICS:
+        raise ValueError(f"unknown metric {shown(metric)}: choose one of {', '.join(METRICS)}")
     return str(name)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gpu_smds._progress import Meter
 from gpu_smds.budget import split_sites
-from gpu_smds.checkpoint import Checkpoint
+from gpu_smds.checkpoint import Checkpoint, Digest
 from gpu_smds.scratch import drop_scratch, keep_scratch
 from gpu_smds.sites import Block, Sites
 from gpu_smds.states import CentredStates
@@ -67,6 +67,8 @@ def sweep(
 ) -> list[float]:
     """Show every block of sites to all jobs, but for those that a checkpoint holds already.
 
+    Those are read as well: a checkpoint holds results only for states with the same hash.
+
     On the CPU blocks are visited by several threads, each with its share of the cores: what a
     visit does between its matrix products then runs in parallel as well. On a GPU, and where the
     budget allows one block only, the next one is read while the present one is worked on.
@@ -95,46 +97,48 @@ def sweep(
         fit = max(1, (budget - shared) // per_site // split.workers)
         size = checkpoint.begin(sites, [job.key() for job in jobs], results, size, fit)
     blocks = sites.blocks(size)
-    to_do = [n for n in range(len(blocks)) if checkpoint is None or not checkpoint.is_done(n)]
-    if held := len(sites) - sum(len(blocks[number]) for number in to_do):
-        meter.add(held)
+    numbers = range(len(blocks))
     seconds = np.zeros((len(blocks), len(jobs)))
 
-    def done(number: int) -> None:
-        if checkpoint is not None:
-            checkpoint.finished(number)
-        meter.add(len(blocks[number]))
+    def done(shown: _Shown) -> None:
+        if checkpoint is not None and shown.digest is not None:
+            checkpoint.finished(shown.number, shown.digest)
+        meter.add(len(blocks[shown.number]))
 
-    def show(number: int, raw: list[Tensor]) -> int:
-        block = blocks[number]
-        for j, (job, states) in enumerate(zip(jobs, _centred(raw, jobs, device), strict=True)):
+    def show(number: int, part: _Read) -> _Shown:
+        block, digest = blocks[number], part.digest
+        if checkpoint is not None and digest is not None and checkpoint.holds(number, digest):
+            return _Shown(number, None)
+        for j, (job, states) in enumerate(zip(jobs, _centred(part.raw, jobs, device), strict=True)):
             started = perf_counter()
             job.visit(block, states)
             seconds[number, j] = perf_counter() - started
-        return number
+        return _Shown(number, digest)
 
     # Threads begin in no such mode, and its tensors cannot be written to outside of it.
     inference = torch.is_inference_mode_enabled()
 
-    def read_and_show(number: int) -> int:
+    def read_and_show(number: int) -> _Shown:
         with torch.inference_mode(inference):
             return show(number, read(number))
 
-    def read(number: int) -> list[Tensor]:
-        return sites.raw(blocks[number], device)
+    def read(number: int) -> _Read:
+        # The very bytes that are worked on are hashed, while they are read.
+        digest = None if checkpoint is None else Digest()
+        return _Read(sites.raw(blocks[number], device, digest.add if digest else None), digest)
 
     with _shared_cores(split.workers, device) as begin:
         if split.workers == 1:
             begin()
             try:
-                for number, raw in _ahead(to_do, read):
-                    done(show(number, raw))
+                for number, part in _ahead(numbers, read):
+                    done(show(number, part))
             finally:
                 drop_scratch()
         else:
             with ThreadPoolExecutor(split.workers, "gpu_smds", begin) as pool:
                 try:
-                    pending = [pool.submit(read_and_show, number) for number in to_do]
+                    pending = [pool.submit(read_and_show, number) for number in numbers]
                     for shown in as_completed(pending):
                         done(shown.result())
                 except BaseException:
@@ -142,6 +146,22 @@ def sweep(
                     raise
     total = float(seconds.sum())
     return [float(part) / total if total else 0.0 for part in seconds.sum(0)]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Raw states of a block's sites, and their hash where there is a checkpoint."""
+
+    raw: list[Tensor]
+    digest: Digest | None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A block that the jobs have seen, and the hash of its states if that is to be noted."""
+
+    number: int
+    digest: Digest | None
 
 
 def _centred(
@@ -162,9 +182,7 @@ def _centred(
         yield CentredStates(x, torch.finfo(raw[0].dtype).eps)
 
 
-def _ahead(
-    numbers: Sequence[int], read: Callable[[int], list[Tensor]]
-) -> Iterator[tuple[int, list[Tensor]]]:
+def _ahead(numbers: Sequence[int], read: Callable[[int], _Read]) -> Iterator[tuple[int, _Read]]:
     """Raw states of block after block, each read by another thread one block ahead."""
     if len(numbers) == 1:
         yield numbers[0], read(numbers[0])
@@ -173,9 +191,9 @@ def _ahead(
         following = reader.submit(read, numbers[0]) if numbers else None
         for i, number in enumerate(numbers, start=1):
             assert following is not None
-            raw = following.result()
+            part = following.result()
             following = reader.submit(read, numbers[i]) if i < len(numbers) else None
-            yield number, raw
+            yield number, part
 
 
 # Sweeps under way, from several threads of the caller's, and the cores that they found.

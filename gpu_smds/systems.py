@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gpu_smds.blas import gram, scatter
+from gpu_smds.budget import check_fits
 from gpu_smds.folds import Fold, Folds, Rows, runs
 from gpu_smds.scratch import scratch
 from gpu_smds.solve import signs
@@ -88,6 +89,12 @@ class Plan:
     def of(cls, folds: Folds, solver: Solver, targets: Targets, n: int) -> Plan:
         """Build the reducer for ``n`` rows."""
         K = targets.stacked[0].shape[1]
+        check_fits(
+            8 * n * len(folds) * (K + 3),
+            f"cv of {len(folds):,} folds with {K:,} components",
+            "what all sites share",
+            targets.stacked[0].device,
+        )
         reducer = targets.stacked[0].new_zeros(n, len(folds), K + 3)
         every = torch.arange(n, device=reducer.device)
         for f, (fold, Y) in enumerate(zip(folds.folds, targets.stacked, strict=True)):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_smds.budget import check_fits
 from gpu_smds.folds import Folds, take
 from gpu_smds.ideal import Ideal
 from gpu_smds.incomplete import DefinedPairs
@@ -61,6 +62,13 @@ class Target:
         ValueError
             Labels that the manifold does not take.
         """
+        rows = sum(fold.n_train for fold in folds.folds if min(fold.n_train, fold.n_test) > 1)
+        check_fits(
+            8 * rows * manifold.n_components,
+            f"cv of {len(folds):,} folds with {manifold.n_components:,} components",
+            "the ideal embeddings",
+            device,
+        )
         target = cls(manifold, [], [], [], metrics)
         whole = needs_whole(metrics)
         for fold in folds.folds:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gpu_smds._progress import Meter, Progress
-from gpu_smds._validation import as_labels, resolve_device
-from gpu_smds.budget import most_sites, resolve_budget
+from gpu_smds._validation import as_labels, resolve_device, shown
+from gpu_smds.budget import check_fits, most_sites, resolve_budget
 from gpu_smds.checkpoint import fingerprint
 from gpu_smds.fitted import FittedMap
 from gpu_smds.folds import Fold, Folds, resolve_folds, take
@@ -71,6 +71,7 @@ def transfer_map(
     ValueError
         Shapes that do not fit, or ``cv`` with a map whose states are gone (loaded from a file).
     """
+    _check_fitted(fitted)
     sites = Sites(X)
     where = resolve_device(device, fitted.W.device)
     budget = resolve_budget(memory_budget, where)
@@ -93,6 +94,7 @@ def plan_transfer(
 
     With ``cv`` the sources are refitted here.
     """
+    _check_fitted(fitted)
     metrics = [metric_name(metric)]
     labels = as_labels(y, sites.n)
     lead = sites.site_shape[:-1]
@@ -109,6 +111,12 @@ def plan_transfer(
     plain = Folds(rows, np.arange(sites.n), partition=False)
     targets = _one_target(fitted, plain, labels, metrics, where, budget)
     n_sources, n_targets = fitted.site_shape[-1], sites.site_shape[-1]
+    check_fits(
+        9 * len(folds) * len(sites) * n_sources,
+        f"a map from {n_sources:,} to {len(sites):,} sites with {len(folds):,} folds (cv)",
+        "its scores",
+        where,
+    )
     sources = [_sources(fitted, labels, cv, fold, where, budget) for fold in rows]
     by_lead = [source.by_lead(n_sources) for source in sources]
     scores = torch.full((len(folds), len(sites), n_sources), torch.nan, dtype=torch.float64)
@@ -160,6 +168,11 @@ def plan_transfer(
     d, k = fitted.W.shape[-1], fitted.W.shape[-2]
     shared = 16 * sum(source.Wt.shape[0] for source in sources) * d * (k + 1) + targets.bytes
     return Job(visit, plain.order, per_site, most_sites(written), results, key, shared), result
+
+
+def _check_fitted(fitted: Any) -> None:
+    if not isinstance(fitted, FittedMap):
+        raise TypeError(f"fitted must be a FittedMap, as fit_map gives, got {shown(fitted)}")
 
 
 def score_projections(fitted: FittedMap, X: Any, y: Any, metric: str) -> ScoreMap:

@@ -13,13 +13,17 @@ STDLIB = sys.stdlib_module_names
 ALLOWED = {
     "gpu_smds": {
         *("torch", "numpy", "scipy", "sklearn", "safetensors", "numba", "threadpoolctl"),
+        "xxhash",
         "triton",  # only where it is installed
         *("pandas", "scikit_posthocs", "matplotlib"),  # in the functions that need them only
     },
-    "extract": {"torch", "transformers", "safetensors", "numpy", "bitsandbytes"},
+    "extract": {
+        *("torch", "transformers", "huggingface_hub", "safetensors", "numpy", "bitsandbytes"),
+        "gpu_smds",  # only gpu_smds._files
+    },
     "experiments": {
         *("gpu_smds", "extract", "typer", "rich", "matplotlib", "numpy", "torch"),
-        *("sklearn", "safetensors"),
+        *("sklearn", "safetensors", "pydantic"),
     },
 }
 
@@ -40,6 +44,108 @@ def test_imports_point_one_way(package):
     for path in (ROOT / package).rglob("*.py"):
         extra = _imports(path) - ALLOWED[package] - STDLIB - {package}
         assert not extra, f"{path.relative_to(ROOT)} imports {sorted(extra)}"
+
+
+def test_extract_takes_only_files_from_the_library():
+    for path in (ROOT / "extract").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = getattr(node, "module", None) if isinstance(node, ast.ImportFrom) else None
+            names = [named or "", *(a.name for a in getattr(node, "names", []) if not named)]
+            for name in names:
+                assert not name.startswith("gpu_smds") or name == "gpu_smds._files", path
+
+
+# What opens, writes, replaces, moves or deletes files, by the last part of a call's name.
+_WRITES = {
+    *("unlink", "rmtree", "rmdir", "remove", "removedirs", "rename", "renames", "truncate"),
+    *("write_text", "write_bytes", "writelines", "touch", "symlink_to", "hardlink_to", "symlink"),
+    *("link", "mkdir", "makedirs", "mkstemp", "mkdtemp", "NamedTemporaryFile", "copyfile"),
+    *("copy2", "copytree", "move", "chmod", "save_file", "tofile", "memmap", "open_memmap"),
+    *("savez", "savetxt", "to_csv", "to_parquet", "savefig", "fdopen", "posix_fallocate"),
+}
+# Calls of these names that touch no file of a user: why is said beside each.
+_HARMLESS = {
+    ("experiments/folder.py", "remove"): "Folder.remove and RunFolder.remove",
+    ("experiments/run.py", "remove"): "Checkpoint.remove and RunFolder.remove",
+    ("experiments/discovery.py", "remove"): "Checkpoint.remove",
+    ("experiments/significance.py", "remove"): "Checkpoint.remove",
+    ("experiments/transfer.py", "remove"): "Checkpoint.remove",
+    ("experiments/lock.py", "truncate"): "the lock, opened by Folder.open",
+    ("experiments/run.py", "to_csv"): "Prompts.to_csv, which asks File",
+    ("experiments/figures/winners.py", "remove"): "a text of matplotlib",
+    ("extract/cells.py", "truncate"): "a text of rich",
+    ("extract/writer.py", "remove"): "Folder.remove",
+    ("extract/writer.py", "rename"): "Folder.rename",
+    ("extract/writer.py", "posix_fallocate"): "a file made by Folder.create",
+    ("extract/reader.py", "remove"): "a hook of torch",
+    ("gpu_smds/checkpoint.py", "remove"): "Checkpoint.remove",
+    ("experiments/figures/style.py", "remove"): "a legend of matplotlib",
+    ("experiments/figures/style.py", "savefig"): "into memory",
+    ("gpu_smds/comparison.py", "savefig"): "into memory",
+    ("gpu_smds/comparison.py", "to_csv"): "into a string",
+    ("gpu_smds/discovery.py", "to_csv"): "into a string",
+    ("benchmarks/output.py", "savefig"): "into memory",
+    ("benchmarks/large_store.py", "truncate"): "a file made by Folder.create",
+    ("benchmarks/memory.py", "write_text"): "a switch of Linux below /proc",
+}
+
+
+def _calls(path: Path):
+    """Name, node of every call, and of what it is a method."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Attribute):
+                yield function.attr, node, ast.unparse(function.value)
+            elif isinstance(function, ast.Name):
+                yield function.id, node, ""
+
+
+def _writes(name: str, node: ast.Call, of: str) -> bool:
+    if name in _WRITES:
+        return True
+    if name == "replace":  # of pathlib: str.replace takes two texts, dataclasses' has names
+        return len(node.args) == 1 and not node.keywords
+    if name == "open":
+        modes = [*node.args, *(k.value for k in node.keywords if k.arg in ("mode", "write"))]
+        texts = [m.value for m in modes if isinstance(m, ast.Constant)]
+        writing = any(isinstance(t, str) and set(t) & set("wax+") and len(t) < 4 for t in texts)
+        return writing or of == "os"
+    return False
+
+
+def test_files_are_written_in_one_place_only():
+    """Nothing but gpu_smds/_files opens for writing, replaces, moves or deletes files."""
+    used = set()
+    for package in (*ALLOWED, "benchmarks"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            place = str(path.relative_to(ROOT))
+            if place.startswith("gpu_smds/_files/"):
+                continue
+            for name, node, of in _calls(path):
+                if _writes(name, node, of):
+                    assert (place, name) in _HARMLESS, f"{place}:{node.lineno} calls {of}.{name}"
+                    used.add((place, name))
+    assert used == set(_HARMLESS), "these exceptions are not needed any more"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "path.unlink()",
+        "shutil.rmtree(path)",
+        "open(path, 'w')",
+        "path.open('ab')",
+        "path.open(mode='r+')",
+        "os.open(path, os.O_WRONLY)",
+        "partial.replace(path)",
+        "path.write_text('x')",
+        "table.to_csv(path)",
+    ],
+)
+def test_the_check_sees_what_it_looks_for(code, tmp_path):
+    (tmp_path / "x.py").write_text(code)
+    assert [name for name, node, of in _calls(tmp_path / "x.py") if _writes(name, node, of)]
 
 
 def _run(code: str) -> str:

@@ -21,6 +21,7 @@ from experiments.figures.style import (
     new_figure,
     save,
 )
+from gpu_smds._files import File
 
 #: Raw columns, from the commonest to the rarest.
 RAW = ("#0b3c6f", "#2f7fc1", "#6aaed6", "#8d8d8d")
@@ -28,7 +29,7 @@ MOST_COLUMNS = 4
 
 
 def draw_alignment(
-    path: Path | str,
+    path: Path | str | File,
     aligned: np.ndarray,
     raw: np.ndarray,
     layers: Sequence[int],

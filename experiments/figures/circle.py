@@ -13,6 +13,7 @@ from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
 from experiments.figures.style import INK, LABEL, TEXT, drawable, new_figure, save
+from gpu_smds._files import File
 
 # Radii, in units of the ideal circle's.
 RING = (1.52, 1.64)
@@ -46,7 +47,7 @@ class CirclePanel:
 
 
 def draw_circle(
-    path: Path | str,
+    path: Path | str | File,
     panels: Sequence[CirclePanel],
     tick_labels: Sequence[tuple[str, float]],
     *,

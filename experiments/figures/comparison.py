@@ -26,6 +26,7 @@ from experiments.figures.style import (
     readable_on,
     save,
 )
+from gpu_smds._files import File
 
 ROLES = ("source", "distractor", "destination")
 PER_ROW = 3
@@ -43,7 +44,7 @@ class Model(TypedDict):
 
 
 def draw_comparison(
-    path: Path | str, models: Sequence[Model], *, title: str, caption: str = ""
+    path: Path | str | File, models: Sequence[Model], *, title: str, caption: str = ""
 ) -> None:
     """Draw the maps over relative depth (0 embeddings, 1 last layer), and the best scores below.
 

@@ -32,13 +32,14 @@ from experiments.figures.style import (
     new_figure,
     save,
 )
+from gpu_smds._files import File
 
 ROLES = ("source", "distractor", "destination")
 CHANCE = "#c6c6c6"
 
 
 def draw_independent(
-    path: Path | str,
+    path: Path | str | File,
     mean: np.ndarray,
     status_ok: np.ndarray,
     layers: Sequence[int],

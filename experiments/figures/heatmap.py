@@ -26,6 +26,7 @@ from experiments.figures.style import (
     save,
     undefined_handle,
 )
+from gpu_smds._files import File
 
 #: What the study marks on its maps.
 MARKED = ("source", "destination")
@@ -37,7 +38,7 @@ OUTLINE_WIDTH, HALO_WIDTH = 1.3, 3.0
 
 
 def draw_map(
-    path: Path | str,
+    path: Path | str | File,
     values: np.ndarray,
     ok: np.ndarray,
     layers: Sequence[int],

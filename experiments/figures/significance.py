@@ -31,6 +31,7 @@ from experiments.figures.style import (
     new_figure,
     save,
 )
+from gpu_smds._files import File
 
 #: Family-wise p from which on, downwards, a site is significant.
 LEVEL = 0.05
@@ -43,7 +44,7 @@ UNTESTED = "#dcdcdc"
 
 
 def draw_significance(
-    path: Path | str,
+    path: Path | str | File,
     z: np.ndarray,
     p_family: np.ndarray,
     ok: np.ndarray,

@@ -26,6 +26,7 @@ from experiments.figures.style import (
     save,
     undefined_handle,
 )
+from gpu_smds._files import File
 
 #: Cosines below this are left blank, as in the study.
 BLANK_BELOW = 0.05
@@ -39,7 +40,7 @@ DIAGONAL = "#c4c4c4"
 
 
 def draw_similarity(
-    path: Path | str,
+    path: Path | str | File,
     values: np.ndarray,
     words: Sequence[str],
     tokens: Sequence[str],

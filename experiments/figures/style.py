@@ -6,7 +6,6 @@ and colour is given to the artist it is for.
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from functools import cache
@@ -27,6 +26,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import offset_copy
+
+from gpu_smds._files import SOFTWARE, File, is_our_picture
 
 # Inches and points. At a width of 800 pixels the smallest text is still 10 pixels high.
 WIDTH = 10.0
@@ -95,25 +96,19 @@ def _has_glyph(character: str) -> bool:
     return character.isprintable() and font.get_char_index(ord(character)) != 0
 
 
-def save(figure: Figure, path: Path | str) -> None:
+def save(figure: Figure, path: Path | str | File) -> None:
     """Write a PNG file: whole, or not at all.
 
     Raises
     ------
     OSError
         The file cannot be written; nothing is left of it, and an older one is untouched.
+    FilesError
+        The name is taken by something that was not drawn here.
     """
-    path = Path(path)
     picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(picture.getvalue())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": SOFTWARE})
+    File.of(path).write(picture.getvalue(), is_our_picture)
 
 
 def dress(ax: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:

@@ -28,6 +28,7 @@ from experiments.figures.style import (
     save,
     undefined_handle,
 )
+from gpu_smds._files import File
 
 #: More matrices in a row are too small to read.
 MOST_OF_POSITIONS, MOST_OF_LAYERS = 3, 4
@@ -39,7 +40,7 @@ BOX, HALO = 1.1, 1.0
 
 
 def draw_transfer(
-    path: Path | str,
+    path: Path | str | File,
     panels: Sequence[tuple[int | str, np.ndarray]],
     words: Sequence[str],
     tokens: Sequence[str],
@@ -94,7 +95,7 @@ def draw_transfer(
 
 
 def draw_layer_transfer(
-    path: Path | str,
+    path: Path | str | File,
     panels: Sequence[tuple[str, np.ndarray]],
     layers: Sequence[int],
     *,

@@ -26,6 +26,7 @@ from experiments.figures.style import (
     new_figure,
     save,
 )
+from gpu_smds._files import File
 
 #: In place of a winner: no manifold beats the baseline; the site cannot be scored.
 NOBODY, UNDEFINED = -1, -2
@@ -67,7 +68,7 @@ type Colour = tuple[float, float, float]
 
 
 def draw_winners(
-    path: Path | str,
+    path: Path | str | File,
     winner: np.ndarray,
     margin: np.ndarray,
     manifolds: Sequence[str],

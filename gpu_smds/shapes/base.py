@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_smds._validation import as_flag, as_real
+
 
 class BaseShape(ABC):
     """Ideal geometry of labels, as pairwise distances. Subclass it for shapes of your own.
@@ -62,10 +64,9 @@ class BaseShape(ABC):
 
     def prepare(self, y: Any) -> np.ndarray:
         """Labels as validated float64, normalised where the shape does so."""
-        if isinstance(y, Tensor):
-            y = y.detach().cpu().numpy()
-        labels = self._validate_input(np.asarray(y, dtype=np.float64))
-        return self._do_normalize_labels(labels) if self.normalize_labels else labels
+        labels = self._validate_input(as_real(y, "labels"))
+        normalize = as_flag(self.normalize_labels, "normalize_labels")
+        return self._do_normalize_labels(labels) if normalize else labels
 
     def _validate_input(self, y: np.ndarray) -> np.ndarray:
         if y.size == 0:

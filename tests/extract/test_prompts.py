@@ -1,10 +1,10 @@
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from extract.prompts import MONTHS, NAMES, fill, month_starts, ordinal, study_prompts
+from gpu_smds._files import Folder
 
 
 def test_sentences_are_the_studys():
@@ -87,10 +87,10 @@ def test_csv_is_what_own_prompts_reads(tmp_path):
 
 
 def test_csv_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    def full(path, target):
+    def full(folder, old, new):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Folder, "rename", full)
     with pytest.raises(OSError, match="No space"):
         study_prompts(4).to_csv(tmp_path / "p.csv")
     assert list(tmp_path.iterdir()) == []

@@ -1,17 +1,16 @@
 import errno
 import json
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny_disk import on_a_tiny_disk
 
-from extract import ExtractError, HiddenStates, writer
+from extract import ExtractError, HiddenStates
 from extract.writer import PROGRESS, StatesWriter
+from gpu_smds._files import Folder
 
 LAYERS = (0, 2, 5)
 SHAPE = (7, 4, 3)
@@ -189,8 +188,7 @@ def test_layers_of_several_dtypes_are_as_wide_as_the_widest(tmp_path):
 
 
 def test_full_disk_is_an_error_before_the_model_runs(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    monkeypatch.setattr(Folder, "free_bytes", lambda folder: 100)
     with pytest.raises(ExtractError, match=r"too full for .* --no-save"):
         _writer(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -199,8 +197,7 @@ def test_full_disk_is_an_error_before_the_model_runs(tmp_path, monkeypatch):
 def test_full_disk_keeps_the_states_that_would_be_replaced(tmp_path, monkeypatch):
     _finish(_write(tmp_path))
     before = _content(tmp_path)
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    monkeypatch.setattr(Folder, "free_bytes", lambda folder: 100)
     with pytest.raises(ExtractError, match="too full"):
         _writer(tmp_path, shape=(70, 4, 3), model="other")
     assert _content(tmp_path) == before
@@ -293,21 +290,21 @@ def test_a_disk_that_fills_up(tmp_path):
     assert printed[2:] == [f"taken up {after}", "whole True True"]
 
 
-def _full_disk(monkeypatch, name):
-    """Make writing the JSON file of this name fail as on a full disk."""
-    write_json = writer.write_json
+def _full_disk(monkeypatch, method, name):
+    """Make a way of writing fail for one file as on a full disk."""
+    works = getattr(Folder, method)
 
-    def refuse(path, facts):
-        if path.name == name:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write_json(path, facts)
+    def refuse(folder, file, *content):
+        if file == name:
+            raise OSError(errno.ENOSPC, "No space left on device", file)
+        return works(folder, file, *content)
 
-    monkeypatch.setattr(writer, "write_json", refuse)
+    monkeypatch.setattr(Folder, method, refuse)
 
 
 def test_disk_that_is_full_at_the_very_end(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        _full_disk(patch, "index.json")
+        _full_disk(patch, "replace", "index.json")
         with pytest.raises(ExtractError, match=r"is full: free some space .* after sentence 7"):
             _finish(_write(tmp_path))
     found = _writer(tmp_path)
@@ -318,16 +315,9 @@ def test_disk_that_is_full_at_the_very_end(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_disk_that_fills_up_while_the_model_runs(tmp_path, monkeypatch, beside):
-    opened = Path.open
-
-    def refuse(path, mode="r", *arguments, **more):
-        if path.name == PROGRESS and mode == "a":
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return opened(path, mode, *arguments, **more)
-
     _write(tmp_path, 2).close()
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refuse)
+        _full_disk(patch, "append", PROGRESS)
         with pytest.raises(ExtractError, match=r"is full: free some space .* after sentence 4"):
             _finish(_write(tmp_path, beside=beside))
     found = _writer(tmp_path)
@@ -337,15 +327,15 @@ def test_disk_that_fills_up_while_the_model_runs(tmp_path, monkeypatch, beside):
 
 
 def test_interrupted_while_files_get_their_names(tmp_path, monkeypatch):
-    replace = Path.replace
+    rename = Folder.rename
 
-    def interrupt(path, target):
-        if path.name == "layer_02.safetensors.partial":
+    def interrupt(folder, old, new):
+        if old == "layer_02.safetensors.partial":
             raise KeyboardInterrupt
-        return replace(path, target)
+        return rename(folder, old, new)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", interrupt)
+        patch.setattr(Folder, "rename", interrupt)
         with pytest.raises(KeyboardInterrupt):
             _finish(_write(tmp_path))
     found = _writer(tmp_path)

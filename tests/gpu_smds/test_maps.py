@@ -326,7 +326,7 @@ def test_perfect_fit_is_one_to_the_last_digits():
         ({"manifold": CircularShape(normalize_labels=False)}, "more than one turn"),
         ({"alpha": -1}, "not negative"),
         ({"alpha": []}, "empty list"),
-        ({"n_components": 0}, "positive integer"),
+        ({"n_components": 0}, "n_components must be at least 1"),
         (
             {"metric": "accuracy"},
             "unknown metric 'accuracy': choose one of scale_normalized_stress",

@@ -481,7 +481,7 @@ def test_saved_and_loaded(rng, tmp_path):
         ({"standardize": "yes"}, "standardize must be one of"),
         ({"exchange": "within_groups"}, "needs groups="),
         ({"exchange": "whole_groups"}, "needs groups="),
-        ({"groups": [1, 2, 3]}, "inconsistent numbers of samples"),
+        ({"groups": [1, 2, 3]}, "groups must be one per sample"),
         ({"groups": [1, 2, 3], "cv": None}, r"groups must be one per sample, .* got shape \(3,\)"),
         ({"groups": np.arange(12)}, "no labels can be exchanged"),
         ({"cv": 12}, "no labels can be exchanged: every block holds one sample"),

@@ -1,0 +1,45 @@
+"""What a run writes into its folder, by exact names: nothing else is ever replaced or removed."""
+
+from __future__ import annotations
+
+import re
+
+from gpu_smds._files import FilesError, Folder
+
+#: Subfolders of a run; the clean protocol has its own results and figures.
+FOLDERS = ("states", "results", "results/clean", "figures", "figures/clean")
+_RESULTS = (
+    *("independent", "similarity", "reuse", "rigid", "unseen_labels", "unseen_names"),
+    *("significance", "discover", "transfer", "transfer_layers", "subspaces", "circle"),
+)
+_FIGURES = _RESULTS
+_BESIDE = ("transfer_layers_source", "transfer_layers_destination", "summary")
+_STEM = "|".join((*_RESULTS, *_BESIDE))
+_KNOWN = re.compile(
+    r"prompts\.csv|states/(index\.json|progress\.jsonl|layer_\d{2,7}\.safetensors(\.partial)?)"
+    rf"|results/(clean/)?({_STEM})\.(safetensors|csv|json|txt)"
+    # What is done of experiments that share a pass over the states.
+    rf"|results/(clean/)?({_STEM})(\+({_STEM}))*\.partial"
+    rf"|figures/(clean/)?({'|'.join(_FIGURES)})\.png",
+    re.ASCII,
+)
+
+
+def is_known(key: str) -> bool:
+    """Whether runs write a file of this path below their folder, such as ``results/reuse.csv``."""
+    return _KNOWN.fullmatch(key) is not None
+
+
+def names_of_0_1_0(folder: Folder) -> list[str]:
+    """Files that version 0.1.0 wrote, which kept no list of them: what is there under its names."""
+    found = [key for key in ("prompts.csv",) if folder.kind(key) == "file"]
+    for part in FOLDERS:
+        try:
+            inside = folder
+            for name in part.split("/"):
+                inside = inside.folder(name)
+        except (FileNotFoundError, FilesError):
+            continue  # a link, say, which is named when something is to be written there
+        keys = [f"{part}/{name}" for name in inside.names() if inside.kind(name) == "file"]
+        found += [key for key in keys if is_known(key)]
+    return found

@@ -1,0 +1,115 @@
+"""Safetensors files with JSON in the header and a checksum of all that they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_smds._files.file import File
+from gpu_smds._files.kinds import tensors_of
+
+_SUM = "gpu_smds.sha256"
+#: What a forged or damaged file may raise in those who take it apart.
+_DAMAGE = (
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError),
+    *(OverflowError, RecursionError, AssertionError),
+)
+
+
+def save_tensors(
+    path: str | Path | File, kind: str, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]
+) -> None:
+    """Write a file of a kind, beside its place, and rename it.
+
+    Raises
+    ------
+    FilesError
+        The name is taken by a file of another kind.
+    OSError
+        It cannot be written.
+    """
+    File.of(path).write(tensor_bytes(kind, tensors, facts), tensors_of(kind))
+
+
+def tensor_bytes(kind: str, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
+    """Content of a file of a kind: named arrays, and facts that JSON holds."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    metadata = {kind: json.dumps(facts)}
+    content: bytes = save(arrays, metadata | {_SUM: _checksum(arrays, metadata)})
+    return content
+
+
+@contextmanager
+def read_tensors(
+    path: str | Path | File, kind: str
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+    """Arrays and facts of a file of a kind, to be taken apart within the ``with``.
+
+    What goes wrong there, since a forged file may hold anything, is said in one line.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        The file is cut short or altered, not safetensors, or of another kind.
+    """
+    try:
+        file = path if isinstance(path, File) else File.at(os.path.realpath(path))
+        content = file.read(most=1 << 40)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{path} does not exist") from error
+    tensors, facts = _parsed(path, kind, content)
+    try:
+        yield tensors, facts
+    except _DAMAGE as error:
+        raise ValueError(f"{path} is damaged: {_short(error)}") from error
+
+
+def _parsed(
+    path: str | Path | File, kind: str, content: bytes
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata: dict[str, str] = header.get("__metadata__", {})
+    except (SafetensorError, *_DAMAGE) as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {_short(error)}") from error
+    noted = metadata.pop(_SUM, None)
+    if noted is not None and noted != _checksum(tensors, metadata):
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one noted in it")
+    if kind not in metadata:
+        raise ValueError(f"{path} does not hold a {kind.rpartition('.')[2]}")
+    try:
+        facts = json.loads(metadata[kind])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {_short(error)}") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path} is damaged: its facts are no JSON object")
+    return tensors, facts
+
+
+def _short(error: BaseException) -> str:
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return line if len(line) <= 200 else line[:199] + "…"
+
+
+def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a file holds."""
+    digest = hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
