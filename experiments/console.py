@@ -48,7 +48,7 @@ class Screen:
     def table(
         self,
         title: str,
-        headings: Sequence[str],
+        headings: Sequence[str | tuple[str, ...]],
         rows: Sequence[Sequence[str]],
         left: Sequence[str] = (),
     ) -> None:
@@ -57,7 +57,7 @@ class Screen:
         Parameters
         ----------
         title, headings
-            Above the table and above its columns.
+            Above the table and above its columns; a heading of several lines is a tuple of them.
         rows
             Cells; those that a short row lacks stay empty.
         left
@@ -67,7 +67,7 @@ class Screen:
         for number, heading in enumerate(headings):
             on_the_left = number == 0 or heading in left
             table.add_column(
-                _text(heading),
+                Text("\n").join(map(_text, [heading] if isinstance(heading, str) else heading)),
                 justify="left" if on_the_left else "right",
                 overflow="fold",
                 no_wrap=number == 0,

@@ -11,7 +11,9 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from experiments import tables
+from experiments.facts import check_discovery
 from experiments.figures import draw_winners
+from experiments.folder import RunFile
 from experiments.protocol import FOLD_SEED, FOLDS
 from experiments.results import Columns
 from experiments.run import Run
@@ -33,12 +35,11 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
     identity = hashlib.sha256(asked.encode()).hexdigest()
     path = run.folder.file("results/discover.safetensors")
     if path.is_sound() and not options.force:
-        try:
-            kept = Discovery.load(path)
-        except ValueError as error:
-            raise ExtractError(f"{error}: delete it, or use --force") from error
-        if kept.scores.metadata.get("identity") == identity:
+        kept = _kept(path, identity)
+        if kept is not None:
             run.screen.note(f"{run.source.name}: {path} is used again")
+            if not run.folder.file("results/discover.csv").is_sound():
+                _write_table(run, kept)
             return kept
     started = perf_counter()
     checkpoint = Checkpoint(run.folder.file("results/discover.partial"))
@@ -67,17 +68,35 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
         "landmarks": columns.landmarks,
     }
     found = replace(found, scores=replace(found.scores, metadata=facts))
-    tables.write_discovery(
-        run.folder.file("results/discover.csv"),
-        found,
-        states.layers,
-        columns.words,
-        columns.tokens,
-        as_is=options.csv_as_is,
-    )
+    _write_table(run, found)
     found.save(path)
     checkpoint.remove()
     return found
+
+
+def _kept(file: RunFile, identity: str) -> Discovery | None:
+    """A discovery that was asked for like this before; None where it is another one."""
+    try:
+        found = Discovery.load(file)
+        facts = found.scores.metadata
+        if facts.get("identity") != identity:
+            return None
+        check_discovery(facts, found.scores.mean.shape[2:])
+    except ValueError as error:
+        raise ExtractError(f"{file} is damaged ({error}): delete it, or use --force") from error
+    return found
+
+
+def _write_table(run: Run, found: Discovery) -> None:
+    facts, as_is = found.scores.metadata, run.options.csv_as_is
+    tables.write_discovery(
+        run.folder.file("results/discover.csv"),
+        found,
+        facts["layers"],
+        facts["words"],
+        facts["tokens"],
+        as_is=as_is,
+    )
 
 
 def report_discovery(run: Run, found: Discovery) -> None:

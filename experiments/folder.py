@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.known_files import FOLDERS
+from experiments.known_files import FOLDERS, is_known
 from experiments.lock import LOCK, only_one
 from experiments.manifest import (
     PROGRAM,
@@ -194,7 +194,8 @@ class RunFolder:
         Raises
         ------
         ExtractError
-            A link or a folder has the name of a file, or of a subfolder.
+            A link or a folder has the name of a file, or of a subfolder; something that is not of
+            the run has the name of one of its files.
         """
         if self.manifest is None:
             return []
@@ -207,6 +208,12 @@ class RunFolder:
                 found.append(sentence)
         if any(entry.get("stale") for entry in files.values()):
             self._remove_stale()
+        for part in FOLDERS:
+            where = self._where(f"{part}/x")
+            for name in where[0].names() if where else ():
+                # Known before hours of work end at it.
+                if is_known(f"{part}/{name}") and f"{part}/{name}" not in files:
+                    self._refuse_foreign(f"{part}/{name}")
         return [sentence for sentence in found if sentence]
 
     def still_there(self) -> None:

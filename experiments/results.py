@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments import protocol, tables
+from experiments.facts import check_scores
 from experiments.folder import RunFile
 from experiments.protocol import Setting
 from extract import ExtractError
@@ -52,9 +53,12 @@ def load_result(file: RunFile, identity: str) -> ScoreMap | None:
         return None
     try:
         scores = ScoreMap.load(file)
+        if scores.metadata.get("identity") != identity:
+            return None
+        check_scores(scores.metadata, scores.mean.shape)
     except ValueError as error:
-        raise ExtractError(f"{error}: delete it, or use --force") from error
-    return scores if scores.metadata.get("identity") == identity else None
+        raise ExtractError(f"{file} is damaged ({error}): delete it, or use --force") from error
+    return scores
 
 
 def compute_results(

@@ -149,8 +149,8 @@ class Run:
         Unless far less is free now.
         """
         found = self.manifest.get("memory_budget") if self.manifest else None
-        free = resolve_budget(None, self.device)
-        return int(found) if found and found <= 1.5 * free else free
+        budget = resolve_budget(None, self.device)
+        return int(found) if found and found <= 1.5 * budget else budget
 
     @property
     def manifest(self) -> dict[str, Any] | None:

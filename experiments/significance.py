@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments import protocol, tables
+from experiments.facts import check_test
 from experiments.figures import draw_significance
 from experiments.plan import duration, seconds_for, seconds_of
 from experiments.protocol import Part, Setting, named
@@ -45,6 +46,8 @@ def significance_run(
     if kept is not None and enough and kept.metadata["layers"] == list(layers):
         if not light:
             run.screen.note(f"{run.source.name}: {path} is used again")
+        if not run.result(f"{NAME}.csv").is_sound():
+            _write_table(run, kept)
         return kept
     started = perf_counter()
     checkpoint = Checkpoint(run.result(f"{NAME}.partial"))
@@ -64,17 +67,22 @@ def significance_run(
         "protocol": setting.protocol,
     }
     found = replace(found, metadata=facts)
-    tables.write_significance(
-        run.result(f"{NAME}.csv"),
-        found,
-        layers,
-        columns.words,
-        columns.tokens,
-        as_is=run.options.csv_as_is,
-    )
+    _write_table(run, found)
     found.save(path)
     checkpoint.remove()
     return found
+
+
+def _write_table(run: Run, found: SignificanceMap) -> None:
+    facts, as_is = found.metadata, run.options.csv_as_is
+    tables.write_significance(
+        run.result(f"{NAME}.csv"),
+        found,
+        facts["layers"],
+        facts["words"],
+        facts["tokens"],
+        as_is=as_is,
+    )
 
 
 def load_significance(run: Run) -> SignificanceMap | None:
@@ -90,9 +98,12 @@ def load_significance(run: Run) -> SignificanceMap | None:
         return None
     try:
         found = SignificanceMap.load(file)
+        if found.metadata.get("identity") != run.identity_hash:
+            return None
+        check_test(found.metadata, found.score.shape, len(found.null))
     except ValueError as error:
-        raise ExtractError(f"{error}: delete it, or use --force") from error
-    return found if found.metadata.get("identity") == run.identity_hash else None
+        raise ExtractError(f"{file} is damaged ({error}): delete it, or use --force") from error
+    return found
 
 
 def on_all_layers(found: SignificanceMap, values: np.ndarray) -> np.ndarray:

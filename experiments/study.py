@@ -191,7 +191,7 @@ def _report(
         f"{run.source.name}: {len(run.prompts)} sentences, {run.options.protocol} protocol",
         [
             *("experiment", *(words[landmarks[role]] for role in roles)),
-            *("best layer", "time", "undefined sites"),
+            *(("best", "layer"), "time", ("undefined", "sites")),
         ],
         rows,
     )

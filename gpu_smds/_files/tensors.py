@@ -84,7 +84,7 @@ def _parsed(
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata: dict[str, str] = header.get("__metadata__", {})
+        metadata: dict[str, str] = dict(header.get("__metadata__") or {})
     except (SafetensorError, *_DAMAGE) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {_short(error)}") from error
     noted = metadata.pop(_SUM, None)

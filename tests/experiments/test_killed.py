@@ -1,7 +1,5 @@
 """Runs that are killed at any moment, and what they are when the same command was given again."""
 
-import json
-import os
 import random
 import signal
 import subprocess
@@ -12,81 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_models import save_tiny
+from warm import Server
 
 from experiments.results import EXPERIMENTS
 from gpu_smds import ScoreMap, SignificanceMap
 
 KILLS = 20
 
-# Libraries are imported once; every run is a process of its own that begins there. Nothing has
-# been computed before the fork, so that no thread is lost in it.
-_SERVER = """
-import json, os, signal, sys, time
-import experiments.study, extract.capture, gpu_smds.checkpoint, matplotlib.pyplot, transformers
-from transformers import AutoModel, AutoTokenizer, LlamaModel
-from experiments.cli import main
-
-# Drawing takes longer than all the rest, and comes after it.
-experiments.study.draw_run = lambda *arguments: []
-# Every block is kept, and not those of a second.
-gpu_smds.checkpoint._EVERY = 0
-
-for line in sys.stdin:
-    arguments, seconds, watched, after = json.loads(line)
-    clock = None if after else time.monotonic()
-    started, seen = time.monotonic(), [None] * len(watched)
-    child = os.fork()
-    if not child:
-        sys.argv = ["gpu-smds", *arguments]
-        main()
-        os._exit(0)
-    while True:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            break
-        elapsed = time.monotonic() - started
-        for i, path in enumerate(watched):
-            if seen[i] is None and os.path.exists(path):
-                seen[i] = elapsed
-        if clock is None and os.path.exists(after):
-            clock = time.monotonic()
-        if seconds is not None and clock is not None and time.monotonic() - clock >= seconds:
-            os.kill(child, signal.SIGKILL)
-            seconds = None
-        time.sleep(0.002)
-    print(json.dumps([os.waitstatus_to_exitcode(status), seen]), flush=True)
-"""
-
-
-class Server:
-    """Runs ``gpu-smds`` in a process that can be killed."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"COLUMNS": "200"},
-        )
-
-    def run(self, arguments, watched=(), seconds=None, after=""):
-        """Exit code, and after how many seconds each of some files was there.
-
-        The process is killed so many seconds after its start, or after a file is there.
-        """
-        arguments, watched = [str(part) for part in arguments], [str(path) for path in watched]
-        line = json.dumps([arguments, seconds, watched, str(after)])
-        print(line, file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
 
 @pytest.fixture(scope="module")
 def server():
     found = Server()
     yield found
-    found.process.stdin.close()
-    found.process.wait(timeout=60)
+    found.close()
 
 
 def _content(folder: Path):

@@ -314,7 +314,7 @@ def _refused(call, error, says):
     assert type(raised.value) in (ValueError, TypeError)
 
 
-@pytest.mark.parametrize(("function", "arguments", "error", "says"), _table())
+@pytest.mark.parametrize(("function", "arguments", "error", "says"), list(_table()))
 def test_refused_in_one_line(function, arguments, error, says):
     _refused(lambda: FUNCTIONS[function](**arguments), error, says)
 
