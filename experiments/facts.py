@@ -47,7 +47,7 @@ _SCORES, _TEST, _DISCOVERY = TypeAdapter(_Scores), TypeAdapter(_Test), TypeAdapt
 
 
 def check_scores(facts: Mapping[str, Any], shape: Sequence[int]) -> None:
-    """Make sure of the facts of an experiment with scores ``(layers, positions, ...)``.
+    """Make sure of the facts of an experiment whose mean scores have this shape.
 
     Raises
     ------
@@ -55,8 +55,12 @@ def check_scores(facts: Mapping[str, Any], shape: Sequence[int]) -> None:
         They are forged, or of other sites.
     """
     _check(_SCORES, facts)
-    layers = [facts["similarity_layer"]] if facts["experiment"] == "similarity" else facts["layers"]
-    _check_axes(facts, (len(layers), *shape[1:]), shape)
+    name, L, T = facts["experiment"], len(facts["layers"]), len(facts["words"])
+    if name.startswith("transfer_layers"):
+        expected: tuple[int, ...] = (L, L)
+    else:
+        expected = {"similarity": (1, T, T), "transfer": (L, T, T)}.get(name, (L, T))
+    _check_axes(facts, expected, shape)
     if not {*facts["curve_layers"], facts["similarity_layer"]} <= {*facts["layers"]}:
         raise ValueError("its curves are of layers that it lacks")
 
@@ -86,7 +90,7 @@ def _check(schema: TypeAdapter[Any], facts: Mapping[str, Any]) -> None:
 
 def _check_axes(facts: Mapping[str, Any], expected: Sequence[int], shape: Sequence[int]) -> None:
     count, landmarks = len(facts["words"]), facts["landmarks"]
-    if tuple(shape) != tuple(expected) or shape[1] != count or len(facts["tokens"]) != count:
+    if tuple(shape) != tuple(expected) or len(facts["tokens"]) != count:
         raise ValueError(f"its scores {tuple(shape)} are of other layers or words than it says")
     if "source" not in landmarks or max(landmarks.values()) >= count:
         raise ValueError("its landmarks are not among its words")

@@ -43,6 +43,8 @@ from gpu_smds.manifolds import resolve_manifold
 
 #: The study's slot of names.
 NAME_SLOT = "Name"
+#: Bytes of a model whose hash takes several seconds.
+_LONG_TO_HASH = 4 * 10**9
 #: Files of the states, beside those of the layers.
 _OF_STATES = ("states/index.json", "states/progress.jsonl")
 
@@ -98,6 +100,9 @@ class Run:
         found = None if options.force else folder.manifest
         reads = command != "figures" and not (found and found["extracted"])
         source = _pinned(source, found, screen)
+        if source.local_bytes > _LONG_TO_HASH:
+            size = source.local_bytes / 1e9
+            screen.note(f"{source.name}: {size:.0f} GB of files are hashed, unless they have been")
         check_samples(source, options, quantize, device, folder.path, screen, reads)
         prompts = _prompts(options)
         if len(prompts) < protocol.MIN_SENTENCES:

@@ -96,6 +96,11 @@ class ModelSource:
         sha256 = hashes[0][1] if self.gguf_file else combined(hashes)
         return {"kind": self.kind, "model": self.gguf_file or self.name, "sha256": sha256}
 
+    @property
+    def local_bytes(self) -> int:
+        """Bytes of the files that decide on the hidden states; 0 for a model of the hub."""
+        return 0 if self.kind == "hub" else sum(file.stat().st_size for file in self._files())
+
     def check_unchanged(self) -> None:
         """Make sure that the files are those of :meth:`fingerprint`, if it has been called.
 

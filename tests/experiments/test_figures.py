@@ -26,6 +26,7 @@ from experiments.figures import (
     transfer,
     winners,
 )
+from gpu_smds._files import Folder
 
 SENTENCE = (
     "Name was born on the Day_Ordinal of Month . Name plays volleyball volleyball . Name 's "
@@ -885,22 +886,28 @@ def test_winners_that_do_not_fit_are_named(change, says, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("step", ["write", "replace"])
+@pytest.mark.parametrize("step", ["create", "rename"])
 def test_a_failed_save_leaves_nothing_and_keeps_the_old_file(step, tmp_path, monkeypatch):
     path = tmp_path / "figure.png"
-    path.write_bytes(b"old")
+    draw_map(path)
+    old = path.read_bytes()
 
     def fail(*_):
         raise OSError("disk full")
 
-    if step == "write":
-        monkeypatch.setattr(style.Path, "write_bytes", fail)
-    else:
-        monkeypatch.setattr(style.os, "replace", fail)
+    monkeypatch.setattr(Folder, step, fail)
     with pytest.raises(OSError, match="disk full"):
         draw_map(path)
     assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
-    assert path.read_bytes() == b"old"
+    assert path.read_bytes() == old
+
+
+def test_what_was_not_drawn_here_is_not_replaced(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n, a photo")
+    with pytest.raises(ValueError, match=r"is not a file of this kind .* choose another name"):
+        draw_map(path)
+    assert path.read_bytes() == b"\x89PNG\r\n\x1a\n, a photo"
 
 
 def test_shapes_that_do_not_fit_are_named(tmp_path):

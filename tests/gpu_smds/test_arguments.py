@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hostile.examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.cross_decomposition import PLSRegression
@@ -566,7 +567,7 @@ def _is_cheap(junk):
     return all(not isinstance(v, int) or abs(v) < 50 or v > 10**12 for v in junk.values())
 
 
-@settings(derandomize=True, max_examples=150, deadline=None, database=None)
+@examples(150)
 @given(
     st.sampled_from(sorted(_TAKES)),
     st.dictionaries(st.sampled_from(_NAMES), _JUNK, min_size=1, max_size=3),

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_figures
+from hostile.examples import examples
 from hostile.folders import EDITED, REFUSED, REMOVED
 from hostile.home import snapshot
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from tiny_models import save_tiny
@@ -201,7 +202,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@examples(60)
 @given(draw=st.data())
 def test_manifests_with_any_values(sound, draw):
     """Any part of a manifest replaced by anything: it works, or there is one line."""
@@ -241,7 +242,7 @@ def test_manifests_with_any_values(sound, draw):
     assert len(lines) == 1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@examples(60)
 @given(draw=st.data())
 def test_artefacts_with_any_header(sound, draw):
     """Any part of the header of a result replaced by anything, or bytes of it changed."""
