@@ -7,12 +7,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_smds._files import SOFTWARE, File, is_our_picture, json_with
+from gpu_smds._files import SOFTWARE, File, is_our_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_IS_OURS = json_with("environment")
+
+def _is_ours(head: bytes) -> bool:
+    """Whether a benchmark wrote a file: it says on what machine, and of what commit."""
+    try:
+        found = json.loads(head)["environment"]
+        return bool({"cpu", "cores", "commit"} <= found.keys())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def output(folder: Path, name: str) -> File:
@@ -24,13 +31,13 @@ def output(folder: Path, name: str) -> File:
         The name is taken by something that no benchmark wrote.
     """
     file = File.at(folder / name, create_parents=True)
-    file.check(_IS_OURS)
+    file.check(_is_ours)
     return file
 
 
 def write_facts(file: File, facts: dict[str, Any], text: str | None = None) -> None:
     """Write what was measured as JSON, or as the text that says the same more briefly."""
-    file.write(((text or json.dumps(facts, indent=1)) + "\n").encode(), _IS_OURS)
+    file.write(((text or json.dumps(facts, indent=1)) + "\n").encode(), _is_ours)
 
 
 def write_figure(path: Path, figure: Figure, dpi: int) -> None:

@@ -30,7 +30,7 @@ from experiments.results import EXPERIMENTS, Columns, compute_results, save_resu
 from experiments.run import columns_of
 from extract import ExtractError, HiddenStates
 from gpu_smds import ScoreMap
-from gpu_smds._files import File, Folder
+from gpu_smds._files import File, Folder, plain
 
 OUT = Path(__file__).parent / "results"
 
@@ -42,18 +42,18 @@ def main() -> None:
     parser.add_argument("--sites", type=int, default=12, help="sites that smds is timed on")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
-    facts = measure(arguments.run, arguments.sites)
-    path = output(arguments.out, f"study-{facts['model']}.json")
+    manifest = read_manifest(Folder.at(arguments.run))
+    if manifest is None or not manifest["extracted"]:
+        raise ExtractError(f"{arguments.run} holds no states: run gpu-smds extract first")
+    path = output(arguments.out, f"study-{plain(manifest['model']['name'])}.json")
+    facts = measure(arguments.run, manifest, arguments.sites)
     write_facts(path, facts)
     _print(facts)
     print(f"written to {path}")
 
 
-def measure(folder: Path, n_sites: int) -> dict[str, Any]:
+def measure(folder: Path, manifest: dict[str, Any], n_sites: int) -> dict[str, Any]:
     """Time both sides on the states of a run."""
-    manifest = read_manifest(Folder.at(folder))
-    if manifest is None or not manifest["extracted"]:
-        raise ExtractError(f"{folder} holds no states: run gpu-smds extract first")
     states, labels = states_and_labels(folder)
     columns = columns_of(manifest)
     n, n_layers, n_positions, d = states.shape

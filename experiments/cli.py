@@ -142,7 +142,7 @@ def _register(command: str, text: str) -> None:
         samples: Annotated[
             int, typer.Option(help="Sentences to draw from the study's template.")
         ] = 1000,
-        seed: Annotated[int, typer.Option(help="Seed of the drawn sentences.")] = 42,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn sentences.")] = 42,
         prompts: Annotated[
             str | None,
             typer.Option(
@@ -391,6 +391,8 @@ def _errors_in_one_line(debug: bool, begins_again: bool = False) -> Iterator[Non
         line = str(error).strip() or type(error).__name__
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             line = f"the disk is full: free some space and give the same command again ({line})"
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            line = f"a file may not grow so large: raise the limit (ulimit -f) ({line})"
         if not isinstance(error, ExtractError | ValueError | OSError):
             line = f"{type(error).__name__}: {line} (run again with --debug for the traceback)"
         _print_error(line)

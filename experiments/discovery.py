@@ -34,11 +34,11 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
     asked = json.dumps([run.identity_hash, options.manifolds, options.shuffles])
     identity = hashlib.sha256(asked.encode()).hexdigest()
     path = run.folder.file("results/discover.safetensors")
-    if path.is_sound() and not options.force:
+    if path.is_listed() and not options.force:
         kept = _kept(path, identity)
         if kept is not None:
             run.screen.note(f"{run.source.name}: {path} is used again")
-            if not run.folder.file("results/discover.csv").is_sound():
+            if not run.folder.file("results/discover.csv").is_listed():
                 _write_table(run, kept)
             return kept
     started = perf_counter()

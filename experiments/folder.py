@@ -50,6 +50,7 @@ class RunFolder:
         self._open: Folder | None = None
         self._seen: str | None = None
         self._unwritten = False
+        self._said: list[str] = []
 
     def __str__(self) -> str:
         return str(self.path)
@@ -216,6 +217,17 @@ class RunFolder:
                     self._refuse_foreign(f"{part}/{name}")
         return [sentence for sentence in found if sentence]
 
+    def said(self) -> list[str]:
+        """What happened to files of the run in the meantime, which the user should know; once."""
+        found, self._said = self._said, []
+        return found
+
+    def note_states(self, digests: Mapping[str, str]) -> None:
+        """Note the SHA-256 of the files of the states, which who reads them compares."""
+        assert self.manifest is not None
+        for name, digest in digests.items():
+            self.manifest["files"][f"states/{name}"] = {"sha256": digest}
+
     def still_there(self) -> None:
         """Make sure that the results are where they are said to be.
 
@@ -277,18 +289,15 @@ class RunFolder:
         if _is_checked_elsewhere(key):
             return None
         digest = _sha256(folder, name)
-        entry.setdefault("sha256", digest)  # version 0.1.0 did not note it
-        if digest == entry["sha256"]:
+        if "sha256" not in entry and self.manifest and self.manifest.get("identity_of") == "0.1.0":
+            entry["sha256"] = digest  # that version did not note it
+        if digest == entry.get("sha256"):
             entry.pop("was", None)
             return None
         if digest == entry.get("was"):  # killed before the new one got its name
             entry["sha256"] = entry.pop("was")
             return None
-        aside = folder.set_aside(name)
-        return (
-            f"{self.path / key} was changed since it was written: kept as {aside}, and made again "
-            "when needed"
-        )
+        return _kept_as(self.path / key, folder.set_aside(name))
 
     def _write(self, key: str, content: bytes, mode: int) -> None:
         """Write a file of the run: listed first, then beside its place, then renamed."""
@@ -300,7 +309,7 @@ class RunFolder:
             if before is None:
                 self._refuse_foreign(key)
             elif self._was_changed(folder, name, before):
-                folder.set_aside(name)
+                self._said.append(_kept_as(self.path / key, folder.set_aside(name)))
             if not _is_checked_elsewhere(key):
                 digest = hashlib.sha256(content).hexdigest()
                 files[key] = {"sha256": digest, "was": (before or {}).get("sha256")}
@@ -337,10 +346,10 @@ class RunFolder:
             where = self._where(key)
             if where is not None and where[0].kind(where[1]) == "file":
                 digest = files[key].get("sha256")
-                if digest in (None, _sha256(*where)):
+                if digest is None or digest == _sha256(*where):
                     where[0].remove(where[1])
                 else:
-                    where[0].set_aside(where[1])
+                    self._said.append(_kept_as(self.path / key, where[0].set_aside(where[1])))
             del files[key]
         if stale:
             self.write_manifest()
@@ -354,7 +363,8 @@ class RunFolder:
             if where is not None:
                 folder, _ = where
                 for name in folder.names():
-                    if name.startswith(".") and name.endswith(end):
+                    ours = name.startswith(".") and name.endswith(end)
+                    if ours and folder.kind(name) == "file":
                         folder.remove(name)
         folder = self._folder
         for name in folder.names():
@@ -396,7 +406,7 @@ class RunFile(File):
         if self.key not in self.run.manifest["files"]:
             self.run._refuse_foreign(self.key)
 
-    def is_sound(self) -> bool:
+    def is_listed(self) -> bool:
         """Whether the file is there and of this run."""
         manifest = self.run.manifest
         return manifest is not None and self.key in manifest["files"] and self.exists()
@@ -412,6 +422,10 @@ class RunFile(File):
         self.run.remove(self.key)
 
 
+def _kept_as(path: Path, aside: str) -> str:
+    return f"{path} was changed since it was written: kept as {aside}, and made again when needed"
+
+
 def _is_checked_elsewhere(key: str) -> bool:
     """Whether who reads a file tells damage from its content: states, and what is half done."""
     return key.startswith("states/") or key.endswith(".partial")
@@ -423,4 +437,5 @@ def _sha256(folder: Folder, name: str) -> str:
 
 
 def _begins_like_ours(head: bytes) -> bool:
-    return head.startswith(b'{\n "program": "' + PROGRAM.encode())
+    # Killed before the first byte, or after all of them.
+    return not head or head.startswith(b'{\n "program": "' + PROGRAM.encode())

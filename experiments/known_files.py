@@ -12,7 +12,6 @@ _RESULTS = (
     *("independent", "similarity", "reuse", "rigid", "unseen_labels", "unseen_names"),
     *("significance", "discover", "transfer", "transfer_layers", "subspaces", "circle"),
 )
-_FIGURES = _RESULTS
 _BESIDE = ("transfer_layers_source", "transfer_layers_destination", "summary")
 _STEM = "|".join((*_RESULTS, *_BESIDE))
 _KNOWN = re.compile(
@@ -20,7 +19,7 @@ _KNOWN = re.compile(
     rf"|results/(clean/)?({_STEM})\.(safetensors|csv|json|txt)"
     # What is done of experiments that share a pass over the states.
     rf"|results/(clean/)?({_STEM})(\+({_STEM}))*\.partial"
-    rf"|figures/(clean/)?({'|'.join(_FIGURES)})\.png",
+    rf"|figures/(clean/)?({'|'.join(_RESULTS)})\.png",
     re.ASCII,
 )
 

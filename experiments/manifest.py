@@ -63,6 +63,12 @@ class _Test(TypedDict):
 
 
 @_extra
+class _Model(TypedDict):
+    name: _Text
+    commit: NotRequired[_Text | None]
+
+
+@_extra
 class _Manifest(TypedDict):
     format_version: Literal[1, 2]
     program: NotRequired[Literal["gpu_smds"]]
@@ -71,7 +77,7 @@ class _Manifest(TypedDict):
     identity: _Identity
     extracted: _Bool
     states_index: NotRequired[_Sha256 | None]
-    model: dict[str, _Plain]
+    model: _Model
     tokenizer: dict[str, _Plain]
     n_states: _Count
     positions: _Positions
@@ -80,6 +86,9 @@ class _Manifest(TypedDict):
     memory_budget: NotRequired[_Count | None]
     device: _Text
     significance: NotRequired[_Test]
+    dtype: NotRequired[Literal["float64", "float32", "float16", "bfloat16"]]
+    shape: NotRequired[Annotated[list[_Count], Field(min_length=4, max_length=4)]]
+    fingerprint: NotRequired[dict[str, _Plain]]
 
 
 _SCHEMA = TypeAdapter(_Manifest)

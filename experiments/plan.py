@@ -23,6 +23,8 @@ from extract.footprint import batch_bytes, weight_bytes
 from extract.models import compute_dtype, load_config, load_tokenizer
 from extract.reader import StateReader, hidden_size, n_states, text_config
 from extract.sources import ModelSource, hub_token
+from extract.writer import extraction_files
+from gpu_smds._files import FilesError, Folder
 from gpu_smds.budget import free_memory, resolve_budget
 from gpu_smds.discovery import DEFAULT_MANIFOLDS
 
@@ -242,8 +244,12 @@ class Plan:
 
     def free_disk(self) -> int:
         """Bytes that the run may fill: free ones, and those of states that it replaces."""
-        held = sum(f.stat().st_size for f in (self.folder / "states").glob("layer_*.safetensors*"))
-        return shutil.disk_usage(_existing(self.folder)).free + held
+        free = shutil.disk_usage(_existing(self.folder)).free
+        try:
+            states = Folder.at(self.folder).folder("states")
+            return free + sum(map(states.size, extraction_files(states)))
+        except (OSError, FilesError):  # there are none, or another process is at work there
+            return free
 
     def _smaller(self, room: int) -> str:
         for quantize in ("8bit", "4bit"):

@@ -49,7 +49,7 @@ def load_result(file: RunFile, identity: str) -> ScoreMap | None:
     ExtractError
         The file is damaged.
     """
-    if not file.is_sound():
+    if not file.is_listed():
         return None
     try:
         scores = ScoreMap.load(file)

@@ -121,7 +121,8 @@ class Run:
         if found is not None:
             check_identity(folder.path, found["identity"], run.identity)
             run._check_fingerprint(found)
-            if run.is_of_0_1_0 and not found["extracted"]:
+            half_read = "states/progress.jsonl" in found["files"]
+            if run.is_of_0_1_0 and half_read and command != "figures":
                 screen.warn(
                     f"{folder}: the interrupted run of version 0.1.0 is begun again, since that "
                     "version could not tell whether the model had changed"
@@ -269,10 +270,19 @@ class Run:
         if self.manifest is None or not self.manifest["extracted"]:
             return self._extract()
         states = self._open_states(self.manifest)
+        if self.manifest.get("csv_as_is", False) != self.options.csv_as_is:
+            self.screen.warn(
+                "tables that are there stay as they are: --force writes them again, with "
+                "--csv-as-is or without"
+            )
         self.screen.note(f"{self.source.name}: states of {self.folder} are used again")
-        if self.is_of_0_1_0:
+        if self.is_of_0_1_0 and "fingerprint" not in self.manifest:
+            self.screen.note(
+                f"{self.folder} is of version 0.1.0, which told models apart by the ends of their "
+                "files; from now on the whole files are compared"
+            )
             self.folder.note(fingerprint=self.source.fingerprint())
-        if not self.folder.file("prompts.csv").is_sound():
+        if not self.folder.file("prompts.csv").is_listed():
             self._write_prompts()
         return states, columns_of(self.manifest)
 
@@ -311,7 +321,7 @@ class Run:
                 kept = load_result(self.result(f"{name}.safetensors"), self.identity_of(name))
                 if kept is not None:
                     results[name] = kept
-                    if not self.result(f"{name}.csv").is_sound():
+                    if not self.result(f"{name}.csv").is_listed():
                         self._save(name, kept)
         missing = [name for name in names if name not in results]
         together = [name for name in missing if name in protocol.ON_ALL_SITES]
@@ -432,8 +442,11 @@ class Run:
             return
         self._saved()
         self._saved = None
-        save = self.options.save
-        index = _sha256(self.folder.states().read(INDEX)) if save else None
+        save, index = self.options.save, None
+        if save:
+            content = self.folder.states().read(INDEX)
+            index, files = _sha256(content), json.loads(content)["files"]
+            self.folder.note_states({name: facts["sha256"] for name, facts in files.items()})
         self.folder.note(extracted=save, states_index=index)
 
     def _load(self) -> Any:
@@ -544,6 +557,7 @@ class Run:
             "batches_asked": [self.options.batch_size, self.options.batch_tokens],
             "memory_budget": resolve_budget(None, self.device),
             "device": str(self.device),
+            "csv_as_is": self.options.csv_as_is,
             "versions": versions(),
         }
 

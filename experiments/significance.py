@@ -46,7 +46,7 @@ def significance_run(
     if kept is not None and enough and kept.metadata["layers"] == list(layers):
         if not light:
             run.screen.note(f"{run.source.name}: {path} is used again")
-        if not run.result(f"{NAME}.csv").is_sound():
+        if not run.result(f"{NAME}.csv").is_listed():
             _write_table(run, kept)
         return kept
     started = perf_counter()
@@ -94,7 +94,7 @@ def load_significance(run: Run) -> SignificanceMap | None:
         The file is damaged.
     """
     file = run.result(f"{NAME}.safetensors")
-    if not file.is_sound():
+    if not file.is_listed():
         return None
     try:
         found = SignificanceMap.load(file)
@@ -237,7 +237,11 @@ def _layers(
         return tuple(kept.metadata["layers"])
     asked = {"permutations": count, "protocol": setting.protocol, "device": str(setting.device)}
     decided: dict[str, Any] | None = run.manifest.get(NAME)
-    if decided is None or any(decided.get(key) != value for key, value in asked.items()):
+    if (
+        decided is None
+        or any(decided.get(key) != value for key, value in asked.items())
+        or not {*decided["layers"]} <= {*setting.layers}
+    ):
         seconds = seconds_of_test(setting, count, len(setting.layers) * setting.states.shape[2])
         light = seconds > PATIENCE
         chosen = protocol.curve_layers(setting) if light else tuple(setting.layers)

@@ -63,6 +63,8 @@ def execute(command: str, options: Options, screen: Screen) -> None:
                     run.saved()
                 raise
             run.saved()
+            for sentence in run.folder.said():
+                screen.warn(sentence)
             run.folder.still_there()
             finished.append((run, results))
             free_memory()
@@ -137,7 +139,7 @@ def figures_again(run: Run) -> dict[str, ScoreMap]:
     if manifest["extracted"]:
         states, _ = run.states()
         setting = run.setting(states, columns_of(manifest))
-        if run.result("transfer.safetensors").is_sound():
+        if run.result("transfer.safetensors").is_listed():
             report_transfer(run, setting, transfer_run(run, states, columns_of(manifest)))
     if not results and tested is not None:
         _report_test(run, tested)

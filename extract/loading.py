@@ -249,6 +249,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def explained(error: Exception, source: ModelSource) -> ExtractError:
     """One line that says what to do about a failed load."""
+    if isinstance(error, ExtractError):
+        return error
     name = source.location if source.kind == "hub" else source.name
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -296,5 +298,5 @@ def explained(error: Exception, source: ModelSource) -> ExtractError:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= 300 else line[:299] + "…"

@@ -123,10 +123,26 @@ def load_model(
     except Exception as error:
         source.check_unchanged()
         raise explained(error, source) from error
+    if source.kind != "gguf" and quantize == "none":
+        _detach_from_files(model)
     # First, since files that are half written explain all that is wrong with the weights.
     source.check_unchanged()
     check_weights(model, info, source, layers)
     return model.eval().requires_grad_(False)
+
+
+def _detach_from_files(model: Any) -> None:
+    """Copy weights on the CPU, which otherwise are the mapped files themselves.
+
+    A file that is edited while the model reads would change them in the middle, and one that is cut
+    would end the process with a signal.
+    """
+    import torch
+
+    with torch.no_grad():
+        for weights in (*model.parameters(), *model.buffers()):
+            if weights.device.type == "cpu":
+                weights.data = weights.data.clone()
 
 
 def compute_dtype(source: ModelSource, dtype: str | None, quantize: str) -> str | None:
@@ -188,6 +204,8 @@ def quieten() -> None:
 
 
 def _where(source: ModelSource, token: str | None, trust: bool) -> dict[str, Any]:
+    if trust:
+        source.check_code()
     where: dict[str, Any] = {
         "pretrained_model_name_or_path": source.location,
         "trust_remote_code": trust,

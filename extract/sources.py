@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -149,15 +150,64 @@ class ModelSource:
         folder = Path(self.location)
         if self.gguf_file:
             return [folder / self.gguf_file]
-        found = [
+        found = {
             file
             for file in folder.iterdir()
-            if file.suffix in _READ and not _FOR_PEOPLE.fullmatch(file.name)
-        ]
+            if file.suffix in _READ
+            and not file.name.startswith(".")
+            and not _FOR_PEOPLE.fullmatch(file.name)
+        }
+        for index in [file for file in found if file.name.endswith(".index.json")]:
+            found |= self._parts(index)
         for place, inner, names in os.walk(folder):
             inner[:] = [name for name in inner if not name.startswith((".", "__pycache__"))]
-            found += [Path(place, name) for name in names if name.endswith(".py")]
-        return sorted(file for file in found if not file.name.startswith(".") and file.is_file())
+            found |= {Path(place, name) for name in names if name.endswith(".py")}
+        return sorted(file for file in found if file.is_file())
+
+    def _parts(self, index: Path) -> set[Path]:
+        """Files that hold the weights by the index of a checkpoint in several parts.
+
+        Raises
+        ------
+        ExtractError
+            It names a file outside of the model's folder.
+        """
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            outside = [name for name in names if _leads_out(name)]
+            parts = {index.parent / name for name in names}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return set()  # transformers says what is wrong with it
+        if outside:
+            raise ExtractError(
+                f"{index} names weights outside of the model's folder ({outside[0]}): move them "
+                "into it"
+            )
+        return parts
+
+    def check_code(self) -> None:
+        """Refuse code of another repository, whose commit nothing fixes.
+
+        Raises
+        ------
+        UsageError
+            The configuration of a local folder names such code.
+        """
+        for name in ("config.json", "tokenizer_config.json") if self.kind == "folder" else ():
+            try:
+                found = json.loads((Path(self.location) / name).read_text(encoding="utf-8"))
+                classes = json.dumps(found.get("auto_map", {}))
+            except (OSError, ValueError, AttributeError, RecursionError):
+                continue  # transformers says what is wrong with it
+            if "--" in classes:
+                raise UsageError(
+                    f"{name} of {self.name} takes code from another repository, which may change "
+                    "at any time: put that code into the model's folder and name it there"
+                )
+
+
+def _leads_out(name: str) -> bool:
+    return os.path.isabs(name) or ".." in Path(name).parts
 
 
 def pinned(source: ModelSource, token: str | None = None) -> ModelSource:

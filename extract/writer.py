@@ -33,7 +33,7 @@ from torch import Tensor
 from extract.errors import ExtractError, out_of_memory
 from extract.layer_file import LayerFile, header
 from extract.states import INDEX, HiddenStates, hash_files, layer_name, listed_files
-from gpu_smds._files import FilesError, Folder, json_with
+from gpu_smds._files import FilesError, Folder
 
 PROGRESS = "progress.jsonl"
 #: Batches that wait for the disk before the model has to.
@@ -354,8 +354,12 @@ class StatesWriter:
         wanted = [*self._partials(), *map(layer_name, self.layers), INDEX, PROGRESS]
         taken = [name for name in wanted if self.folder.kind(name) is not None]
         replaced = list(dict.fromkeys([*listed, *taken]))
+        layers = [name for name in taken if name not in (INDEX, PROGRESS)]
+        of_extraction = {name for name in layers if _is_layer(self.folder, name)}
+        if of_extraction:  # then damaged notes beside them are its own as well
+            of_extraction |= {INDEX, PROGRESS}
         for name in taken:
-            if name not in listed and not _is_of_extraction(self.folder, name):
+            if name not in listed and name not in of_extraction:
                 raise ExtractError(
                     f"{self.folder.path / name} is not of an extraction, and is not replaced: "
                     "remove it, or choose another folder"
@@ -391,7 +395,13 @@ class StatesWriter:
 
     def _give_up(self, error: OSError) -> NoReturn:
         assert self.folder is not None
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno == errno.EFBIG:
+            self._leave_nothing()
+            raise ExtractError(
+                f"a file of {self.folder.path} may not grow to {self._size(self.layers[0]):,} "
+                "bytes: raise the limit (ulimit -f), choose another --out, or --no-save"
+            ) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise ExtractError(
                 f"{self.folder.path} cannot be written ({error.strerror}): choose another --out, "
                 "or --no-save"
@@ -401,9 +411,14 @@ class StatesWriter:
                 f"the disk of {self.folder.path} is full: free some space and give the same "
                 f"command again, it goes on after sentence {self.rows_done}"
             ) from error
-        for name in (*self._partials(), PROGRESS):
-            self.folder.remove(name)
+        self._leave_nothing()
         self._too_full(error)
+
+    def _leave_nothing(self) -> None:
+        """Remove what was allocated, if no sentence was read yet."""
+        assert self.folder is not None
+        for name in () if self.rows_done else (*self._partials(), PROGRESS):
+            self.folder.remove(name)
 
     def _too_full(self, error: OSError | None = None) -> NoReturn:
         assert self.folder is not None
@@ -434,26 +449,31 @@ def extraction_files(folder: Folder) -> list[str]:
     """Files of a folder that a finished or interrupted extraction says are its own."""
     names = listed_files(folder)
     plan, _ = read_notes(folder)
-    if isinstance(plan, dict) and isinstance(plan.get("layers"), list):
+    if _is_plan(plan):
         for layer in plan["layers"]:
             if type(layer) is int and layer >= 0:
                 names += [layer_name(layer), partial_name(layer)]
         names.append(PROGRESS)
-    if names:
+    if listed_files(folder):
         names.append(INDEX)
     return [name for name in dict.fromkeys(names) if folder.kind(name) == "file"]
 
 
-def _is_of_extraction(folder: Folder, name: str) -> bool:
-    """Whether a file that nothing lists holds what an extraction writes under such a name."""
+def _is_layer(folder: Folder, name: str) -> bool:
+    """Whether a file that nothing lists says that it holds the states of a layer."""
     try:
-        if name in (INDEX, PROGRESS):
-            head = folder.head(name, 1 << 16)
-            return not head or json_with("files" if name == INDEX else "metadata")(head)
-        LayerFile.open(folder, name)
+        return LayerFile.open(folder, name).metadata.get("layer", "").isdecimal()
     except (OSError, FilesError, ExtractError):
         return False
-    return True
+
+
+def _is_plan(found: Any) -> bool:
+    """Whether the first line of a file is the plan of an extraction."""
+    return (
+        isinstance(found, dict)
+        and found.keys() == {"metadata", "layers", "shape", "dtype"}
+        and isinstance(found["layers"], list)
+    )
 
 
 def read_notes(folder: Folder) -> tuple[Any, list[dict[str, Any]]]:

@@ -8,7 +8,7 @@ they rank manifolds rather than prove a difference.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from gpu_smds._files import SOFTWARE, File, csv_with, is_our_picture
+from gpu_smds._files import SOFTWARE, File, csv_with, is_our_picture, plain
 from gpu_smds._validation import as_integer, as_share
 from gpu_smds.budget import check_fits
 from gpu_smds.discovery import Discovery, discover
@@ -244,7 +244,7 @@ def run_statistical_validation(
     folder : Path or None
         What was written.
     """
-    folder = None if save_dir is None else Path(save_dir) / experiment_name
+    folder = None if save_dir is None else Path(save_dir) / plain(experiment_name)
     files = (
         {} if folder is None else {metric: _MetricFiles.at(folder / metric) for metric in METRICS}
     )
@@ -276,10 +276,20 @@ class _MetricFiles:
             File.at(folder / name, create_parents=True)
             for name in ("scores.csv", "p_values.csv", "critical_difference.png")
         ]
-        tests = (csv_with(_SCORES_COLUMNS), _is_square, is_our_picture)
+        # A table of p-values looks like anybody's matrix; beside scores of ours it is ours.
+        of_p_values = _is_square if files[0].exists() else _nobodys
+        tests: tuple[Callable[[bytes], bool], ...] = (
+            csv_with(_SCORES_COLUMNS),
+            of_p_values,
+            is_our_picture,
+        )
         for file, ours in zip(files, tests, strict=True):
             file.check(ours)
         return cls(*files)
+
+
+def _nobodys(head: bytes) -> bool:
+    return False
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gpu_smds._files import File, csv_with, read_tensors, save_tensors
+from gpu_smds._files import File, csv_with, plain, read_tensors, save_tensors
 from gpu_smds._progress import Meter, Progress
 from gpu_smds._validation import (
     as_alphas,
@@ -380,7 +380,7 @@ def discover_manifolds(
     file = None
     if save_dir is not None and save_results:
         # Before the work, which would be lost if the name were taken.
-        file = File.at(Path(save_dir) / f"{experiment_name}.csv", create_parents=True)
+        file = File.at(Path(save_dir) / plain(f"{experiment_name}.csv"), create_parents=True)
         file.check(csv_with(_FIRST_COLUMNS))
     cv: Any = n_folds or None
     if random_state is not None and n_folds > 1:

@@ -132,6 +132,8 @@ class FittedMap:
             check_choice(facts["orthonormal"], (True, False), "orthonormal")
             alphas, _ = as_alphas(facts["alpha"])
             source = from_json(facts["manifold"])
+            if facts["n_components"] != k or len(arrays["Y"]) < 2:
+                raise ValueError("its embedding has another width than its maps, or no samples")
             if not (callable(source) or is_parametrization(source)):
                 raise ValueError("its manifold is none")
             W, mean, scale, Y = (torch.from_numpy(arrays[n]).to(where) for n in _ARRAYS)

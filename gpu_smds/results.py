@@ -140,6 +140,11 @@ class ScoreMap:
             dict(facts["metadata"]),
             tensors.get("fold_sizes"),
         )
+        for name, values in found.coords.items():
+            if not isinstance(values, list) or any(isinstance(v, list | dict) for v in values):
+                raise ValueError(f"its {name} is no list of names or numbers")
+            if name in found.dims and len(values) != found.scores.shape[found.dims.index(name)]:
+                raise ValueError(f"its {name} is not that of its axis")
         n_folds = found.scores.shape[found.dims.index("fold")]
         sizes = found.fold_sizes
         if found.scores.dtype != np.float64 or (sizes is not None and sizes.shape != (n_folds, 2)):

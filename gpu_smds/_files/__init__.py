@@ -5,8 +5,8 @@ name leads elsewhere. A file is replaced only where its content says that this p
 """
 
 from gpu_smds._files.file import File
-from gpu_smds._files.folder import FilesError, Folder
-from gpu_smds._files.kinds import SOFTWARE, csv_with, is_our_picture, json_with, tensors_of
+from gpu_smds._files.folder import FilesError, Folder, plain
+from gpu_smds._files.kinds import SOFTWARE, csv_with, is_our_picture, tensors_of
 from gpu_smds._files.tensors import read_tensors, save_tensors, tensor_bytes
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Folder",
     "csv_with",
     "is_our_picture",
-    "json_with",
+    "plain",
     "read_tensors",
     "save_tensors",
     "tensor_bytes",

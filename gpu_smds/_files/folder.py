@@ -184,7 +184,8 @@ class Folder:
 
         The caller has made sure that what has the name now may go.
         """
-        partial = f".{plain(name)}.{self.token or secrets.token_hex(8)}.partial"
+        # Not longer than a name may be, where the file's own name nearly is.
+        partial = f".{plain(name)[:80]}.{self.token or secrets.token_hex(8)}.partial"
         if self.token is not None:
             self.remove(partial)  # left by a process that was killed
         created = False

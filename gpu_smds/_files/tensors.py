@@ -16,6 +16,7 @@ from gpu_smds._files.file import File
 from gpu_smds._files.kinds import tensors_of
 
 _SUM = "gpu_smds.sha256"
+_MOST_BYTES = 1 << 40
 #: What a forged or damaged file may raise in those who take it apart.
 _DAMAGE = (
     *(KeyError, TypeError, ValueError, AttributeError, IndexError),
@@ -65,9 +66,11 @@ def read_tensors(
     """
     try:
         file = path if isinstance(path, File) else File.at(os.path.realpath(path))
-        content = file.read(most=1 << 40)
+        content = file.read(most=_MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(f"{path} does not exist") from error
+    except MemoryError as error:
+        raise ValueError(f"{path} does not fit the memory") from error
     tensors, facts = _parsed(path, kind, content)
     try:
         yield tensors, facts

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_models import save_tiny
 
-from extract import ExtractError, hashes, sources
+from extract import ExtractError, UsageError, hashes, sources
 from extract.hashes import hash_files
-from extract.models import load_model
+from extract.models import load_config, load_model
 from extract.sources import ModelSource, pinned, resolve_model
 
 MB = 1 << 20
@@ -437,3 +438,52 @@ for name, revision in (("owner/other", None), ("owner/name", "v3"), ("gpt2", Non
 def test_local_sources_are_not_pinned(tmp_path):
     source = resolve_model(str(_folder(tmp_path)))
     assert pinned(source) is source
+
+
+@pytest.mark.parametrize("name", ["sub/w.safetensors", ".hidden.safetensors"])
+def test_weights_that_only_an_index_names_count(tmp_path, name):
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / name).write_bytes(b"one")
+    index = {"weight_map": {"a": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    before = ModelSource("m", "folder", str(folder)).fingerprint()
+    (folder / name).write_bytes(b"two")
+    assert ModelSource("m", "folder", str(folder)).fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["../w.safetensors", "/etc/passwd", "sub/../../w.safetensors"])
+def test_weights_outside_of_the_folder_are_refused(tmp_path, name):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    index = {"weight_map": {"a": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ExtractError, match=r"names weights outside of the model's folder"):
+        ModelSource("m", "folder", str(folder)).fingerprint()
+
+
+def test_code_of_another_repository_is_refused(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    config = {"auto_map": {"AutoModel": "owner/other--modeling.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="takes code from another repository"):
+        load_config(ModelSource("m", "folder", str(folder)), trust=True)
+
+
+@pytest.mark.parametrize("damage", ["edited", "cut"])
+def test_a_loaded_model_does_not_depend_on_its_files(tmp_path, damage):
+    folder = save_tiny(tmp_path / "model", "llama")
+    source = resolve_model(str(folder))
+    model = load_model(source, torch.device("cpu"))
+    before = [p.clone() for p in model.parameters()]
+    path = folder / "model.safetensors"
+    with path.open("r+b") as file:
+        if damage == "cut":
+            file.truncate(100)
+        else:
+            file.seek(5000)
+            file.write(bytes(20000))
+    for a, b in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

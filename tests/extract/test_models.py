@@ -105,7 +105,7 @@ def test_hub_errors_say_what_to_do(monkeypatch):
     assert "check the name" in named("RepositoryNotFoundError")
     assert "no revision 'v9'" in named("RevisionNotFoundError")
     assert "cannot be reached" in named("LocalEntryNotFoundError")
-    assert named("Other", "first\nsecond") == "owner/x cannot be loaded: first"
+    assert named("Other", "first\nsecond") == "owner/x cannot be loaded: first second"
 
 
 def test_a_gated_model_without_a_token(monkeypatch):

@@ -221,7 +221,8 @@ except ExtractError as error:
     printed = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout
-    assert "too full for 0.01 GB" in printed
+    assert "may not grow to 4,000,1" in printed
+    assert "ulimit -f" in printed
     assert list(tmp_path.iterdir()) == []
 
 
@@ -373,3 +374,16 @@ def test_states_from_a_gpu(tmp_path):
     for kept in (states, HiddenStates.open(tmp_path)):
         for i, layer in enumerate(WHOLE):
             assert torch.equal(kept[:, i, :].cpu(), layer)
+
+
+@pytest.mark.parametrize("name", ["index.json", "progress.jsonl", "layer_02.safetensors"])
+def test_files_of_others_are_not_replaced(tmp_path, name):
+    content = {
+        "index.json": b'{"files": ["precious"], "nonfinite": 1}',
+        "progress.jsonl": b'{"metadata": 1, "mine": true}\n',
+        "layer_02.safetensors": b"precious",
+    }[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ExtractError, match=r"is not of an extraction, and is not replaced"):
+        _writer(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {name: content}

@@ -461,9 +461,12 @@ def test_saved_and_loaded(rng, tmp_path):
         assert again.permutations is None
         assert again.metadata == found.metadata
         assert again.metadata["seed"] == 3
-    score_map(X, y).save(path)
+    with pytest.raises(ValueError, match=r"p\.safetensors exists .* choose another name"):
+        score_map(X, y).save(path)  # of another kind
+    other = tmp_path / "scores.safetensors"
+    score_map(X, y).save(other)
     with pytest.raises(ValueError, match=r"SignificanceMap"):
-        SignificanceMap.load(path)
+        SignificanceMap.load(other)
 
 
 @pytest.mark.parametrize(

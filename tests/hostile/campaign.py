@@ -25,8 +25,11 @@ def random_commands(folder: Path, count: int, seed: int, report=lambda done: Non
     """Give ``count`` random commands, about a third of which are killed at a random moment."""
     draw = random.Random(seed)
     models = [save_tiny(folder / "models" / "one"), save_tiny(folder / "models" / "two", "llama")]
-    home = folder / "home"
+    # Several models with "--out .." make their folders here, as they are told to.
+    above = folder / "above"
+    home = above / "home"
     make_home(home)
+    (above / "mine.txt").write_text("mine")
     before, found = snapshot(home), Outcome()
     server = Server("small")
     try:
@@ -39,10 +42,14 @@ def random_commands(folder: Path, count: int, seed: int, report=lambda done: Non
             code, _ = server.run(arguments, folder=place, seconds=seconds)
             found.codes["killed" if code == -signal.SIGKILL else code] += 1
             said = f"{' '.join(map(repr, arguments))} in {where}"
-            # What stands outside of the home, where ".." may lead, is looked at as well.
-            strange = {p.name for p in folder.iterdir()} - {"home", "models"}
             found.harm += [f"{what}: {said}" for what in harm(before, snapshot(home))]
+            strange = {p.name for p in above.iterdir()} - {"home", "mine.txt", "one", "two"}
+            strange -= {"comparison.png", "comparison-clean.png"}
             found.harm += [f"{name} appeared above: {said}" for name in sorted(strange)]
+            if {p.name for p in folder.iterdir()} != {"above", "models"}:
+                found.harm.append(f"something appeared two folders above: {said}")
+            if (above / "mine.txt").read_text() != "mine":
+                found.harm.append(f"the file above was changed: {said}")
             if "Traceback" in server.output or "run again with --debug" in server.output:
                 found.tracebacks.append(f"{said}: {server.output[-600:]}")
             if found.harm or code not in (0, 1, 2, -signal.SIGKILL):

@@ -152,6 +152,12 @@ REFUSED = {
         "landmarks are not among its words",
     ),
     "a number for a word": (_manifest(lambda m: m["positions"]["words"].append(1)), "damaged"),
+    "a shape that is a number": (_manifest(lambda m: m.update(shape=5)), "shape: Input should be"),
+    "a dtype that is none": (_manifest(lambda m: m.update(dtype="evil")), "dtype: Input should be"),
+    "a commit that is a number": (
+        _manifest(lambda m: m["model"].update(commit=5)),
+        "model.commit: Input should be",
+    ),
     "results that lead elsewhere": (_link_folder("results"), "results is a link"),
     "figures that lead elsewhere": (_link_folder("figures"), "figures is a link"),
     "states that lead elsewhere": (_link_folder("states"), "states is a link"),

@@ -135,6 +135,30 @@ def test_a_foreign_file_where_a_result_goes(copied):
     assert (folder / "results" / "discover.csv").read_text() == "mine"
 
 
+def test_force_keeps_states_that_were_edited(copied):
+    folder, command, _ = copied
+    (folder / "states" / "layer_01.safetensors").write_bytes(b"edited")
+    result = CliRunner().invoke(app, [*command, "--force"], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    assert (folder / "states" / "layer_01.safetensors.changed").read_bytes() == b"edited"
+    assert "kept as layer_01.safetensors.changed" in result.output
+
+
+def test_every_command_twice(copied):
+    """What one command wrote the next one reads, and believes."""
+    folder, command, _ = copied
+    rest = [*command[1:-4], *command[-2:]]
+    some = ["--shuffles", "0", "--manifolds", "circular,euclidean"]
+    for first in (["transfer"], ["discover", *some], ["significance", "--permutations", "3"]):
+        for _ in range(2):
+            result = CliRunner().invoke(app, [*first, *rest])
+            assert result.exit_code == 0, result.output
+    before = (folder / "results" / "transfer.csv").read_bytes()
+    result = CliRunner().invoke(app, ["figures", *rest])
+    assert result.exit_code == 0, result.output
+    assert (folder / "results" / "transfer.csv").read_bytes() == before
+
+
 def test_the_lock_is_empty_when_nobody_holds_it(sound):
     assert (sound[0] / LOCK).read_bytes() == b""
 
