@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from hostile.models import DAMAGED, UP, changed, cut, without
 from safetensors.torch import load_file, save_file
 from tiny_models import ARCHITECTURES, save_tiny
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -18,7 +19,6 @@ from extract.models import load_model, load_tokenizer
 from extract.sources import resolve_model
 
 CPU = torch.device("cpu")
-UP = "layers.1.mlp.up_proj.weight"
 
 
 @pytest.fixture(scope="module")
@@ -30,85 +30,10 @@ def whole(tmp_path_factory):
     )
 
 
-def _changed(folder: Path, to: Path, weights=lambda tensors: tensors, **config) -> str:
-    """Copy a folder with other weights and other entries of its configuration."""
-    shutil.copytree(folder, to)
-    file = to / "model.safetensors"
-    tensors = weights(load_file(file))
-    save_file({n: t.clone().contiguous() for n, t in tensors.items()}, file, {"format": "pt"})
-    found = json.loads((to / "config.json").read_text())
-    (to / "config.json").write_text(json.dumps(found | config))
-    return str(to)
-
-
-def _without(part):
-    return lambda tensors: {name: t for name, t in tensors.items() if part not in name}
-
-
-def _named(form):
-    return lambda tensors: {form.format(name): tensor for name, tensor in tensors.items()}
-
-
-def _with(name, *shape):
-    return lambda tensors: tensors | {name: torch.zeros(shape)}
-
-
-def _cut(part):
-    return lambda tensors: {n: t[:-1] if part in n else t for n, t in tensors.items()}
-
-
-# what is wrong → architecture, change of the weights, of the configuration, what the line says.
-DAMAGED = {
-    "prefix": ("llama", _named("module.{}"), {}, r"lacks 29 .* begin with 'module\.', save"),
-    "prefixes": ("llama", _named("module.model.{}"), {}, r"lacks 29 .* begin with 'module\.', s"),
-    "compiled": ("gpt2", _named("_orig_mod.{}"), {}, r"lacks 40 .* begin with '_orig_mod\.'"),
-    "unknown prefix": ("gpt2", _named("student.{}"), {}, r"begin with 'student\.'"),
-    "one tensor": ("llama", _without(UP), {}, rf"lacks 1 weight \({UP}\) .*: download or copy"),
-    "one norm": ("llama", _without("norm.weight"), {}, "lacks 7 weights"),
-    "last norm": ("gpt2", _without("ln_f"), {}, r"2 weights \(ln_f\.bias, ln_f\.weight\)"),
-    "embeddings": ("gpt2", _without("wte"), {}, r"lacks 1 weight \(wte\.weight\)"),
-    "one layer": ("llama", _without("layers.1."), {}, r"lacks 9 .*layers\.1\..*download or copy"),
-    "last layer": ("llama", _without("layers.2."), {}, "lacks 9 .* has 3 layers, the weights 2"),
-    "deeper": ("llama", dict, {"num_hidden_layers": 12}, "lacks 81 .* 12 layers, the weights 3"),
-    "deeper gpt2": ("gpt2", dict, {"n_layer": 4}, r"lacks 12 .*\(h\.3\..*4 layers, the weights 3"),
-    "shallower": (
-        "llama",
-        dict,
-        {"num_hidden_layers": 2},
-        "holds 9 .* has 2 layers, the weights 3",
-    ),
-    "shallower gpt2": ("gpt2", dict, {"n_layer": 1}, "holds 22 .* has 1 layer, the weights 3"),
-    "shape": ("llama", _cut(UP), {}, rf"has 1 weight \({UP} is 47×32\) .* \(48×32 for the first"),
-    "width": ("llama", dict, {"hidden_size": 64, "head_dim": 16}, r"29 weights .*420×32, "),
-    "inner width": ("llama", dict, {"intermediate_size": 64}, "has 9 weights"),
-    "vocabulary": ("gpt2", dict, {"vocab_size": 421}, r"wte\.weight is 420×32\) .*\(421×32"),
-    "bias": (
-        "llama",
-        _with("layers.0.self_attn.q_proj.bias", 32),
-        {},
-        r"holds 1 .*\(layers\.0\.self_attn\.q_proj\.bias\) .* no place: give the config\.json",
-    ),
-    "bias of a head model": (
-        "llama",
-        _with("model.layers.0.self_attn.q_proj.bias", 32),
-        {},
-        r"holds 1 .*\(model\.layers\.0\.self_attn\.q_proj\.bias\)",
-    ),
-    "lora": (
-        "llama",
-        _with("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", 2, 32),
-        {},
-        r"holds 1 .*lora_A.*: merge the adapter",
-    ),
-    "experts fewer": ("mixtral", dict, {"num_local_experts": 3}, "another shape"),
-    "one expert": ("mixtral", _without("layers.1.block_sparse_moe.experts.1.w1"), {}, "lacks some"),
-}
-
-
 @pytest.mark.parametrize("wrong", DAMAGED)
 def test_damaged(wrong, whole, tmp_path):
     architecture, weights, config, says = DAMAGED[wrong]
-    source = resolve_model(_changed(whole(architecture), tmp_path / "m", weights, **config))
+    source = resolve_model(changed(whole(architecture), tmp_path / "m", weights, **config))
     with pytest.raises(ExtractError, match=f"^m .*{says}") as error:
         load_model(source, CPU)
     assert "\n" not in str(error.value)
@@ -121,7 +46,7 @@ def test_damaged_and_quantised(wrong, quantize, whole, tmp_path):
     """transformers compares no shapes of what it quantises."""
     pytest.importorskip("bitsandbytes")
     architecture, weights, config, says = DAMAGED[wrong]
-    source = resolve_model(_changed(whole(architecture), tmp_path / "m", weights, **config))
+    source = resolve_model(changed(whole(architecture), tmp_path / "m", weights, **config))
     with pytest.raises(ExtractError, match=f"^m .*{says}"):
         load_model(source, CPU, quantize=quantize)
 
@@ -148,7 +73,7 @@ BUFFERS = {
 @pytest.mark.parametrize("architecture", BUFFERS)
 def test_old_buffers_and_heads_are_no_error(architecture, whole, tmp_path):
     more = {name: torch.zeros(4) for name in (*BUFFERS[architecture], "score.weight", "cls.bias")}
-    folder = _changed(whole(architecture), tmp_path / "m", lambda tensors: tensors | more)
+    folder = changed(whole(architecture), tmp_path / "m", lambda tensors: tensors | more)
     load_model(resolve_model(folder), CPU)
 
 
@@ -162,7 +87,7 @@ def test_a_pooler_that_was_not_saved_is_no_error(whole, tmp_path):
     )
     transformers.BertForMaskedLM(config).save_pretrained(tmp_path / "m")
     load_model(resolve_model(str(tmp_path / "m")), CPU)
-    cut = _changed(tmp_path / "m", tmp_path / "cut", _without("encoder.layer.1."))
+    cut = changed(tmp_path / "m", tmp_path / "cut", without("encoder.layer.1."))
     with pytest.raises(ExtractError, match=r"lacks 16 .* has 2 layers, the weights 1"):
         load_model(resolve_model(cut), CPU)
 
@@ -219,7 +144,7 @@ PARTS = [
 
 @pytest.mark.parametrize(("architecture", "part", "layers", "needed"), PARTS)
 def test_only_what_the_wanted_states_depend_on(architecture, part, layers, needed, whole, tmp_path):
-    source = resolve_model(_changed(whole(architecture), tmp_path / "m", _without(part)))
+    source = resolve_model(changed(whole(architecture), tmp_path / "m", without(part)))
     if needed:
         with pytest.raises(ExtractError, match="lacks"):
             load_model(source, CPU, layers=layers)
@@ -231,7 +156,7 @@ def test_only_what_the_wanted_states_depend_on(architecture, part, layers, neede
 
 @pytest.mark.parametrize(("layers", "needed"), [((0, 1, 2), True), ((0, 1), False)])
 def test_weights_of_layers_that_the_configuration_lacks(layers, needed, whole, tmp_path):
-    folder = _changed(whole("llama"), tmp_path / "m", num_hidden_layers=2)
+    folder = changed(whole("llama"), tmp_path / "m", num_hidden_layers=2)
     if needed:
         with pytest.raises(ExtractError, match="holds 9 weights"):
             load_model(resolve_model(folder), CPU, layers=layers)
@@ -240,7 +165,7 @@ def test_weights_of_layers_that_the_configuration_lacks(layers, needed, whole, t
 
 
 def test_wrong_shapes_above_the_wanted_states(whole, tmp_path):
-    source = resolve_model(_changed(whole("llama"), tmp_path / "m", _cut(UP)))
+    source = resolve_model(changed(whole("llama"), tmp_path / "m", cut(UP)))
     load_model(source, CPU, layers=(0, 1))
     with pytest.raises(ExtractError, match="another shape"):
         load_model(source, CPU, layers=(2,))
@@ -259,7 +184,7 @@ def test_two_lists_of_blocks_leave_it_open_which_is_meant():
 
 
 def test_a_tokenizer_of_another_model(whole, tmp_path):
-    folder = _changed(
+    folder = changed(
         whole("llama"), tmp_path / "m", lambda t: t | {"embed_tokens.weight": torch.ones(50, 32)}
     )
     config = Path(folder) / "config.json"

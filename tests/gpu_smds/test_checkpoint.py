@@ -5,6 +5,7 @@ import os
 import cases
 import numpy as np
 import pytest
+from hostile.checkpoints import FORGED
 from sklearn.model_selection import KFold
 
 from gpu_smds import (
@@ -286,3 +287,15 @@ def test_a_damaged_checkpoint_is_not_trusted(problem, tmp_path, damage):
     path.write_bytes(content[:-30] if damage == "short" else content)
     found = score_map(X, y, checkpoint=path)
     np.testing.assert_array_equal(found.scores, score_map(X, y).scores)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_checkpoints_are_not_believed(problem, tmp_path, name):
+    X, y = problem
+    path = tmp_path / "kept.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        score_map(Stopping(X, 9), y, checkpoint=path)
+    path.write_bytes(FORGED[name](path.read_bytes()))
+    found = score_map(X, y, checkpoint=path)
+    np.testing.assert_array_equal(found.scores, score_map(X, y).scores)
+    assert not path.exists() or name == "another key"
