@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 _SERVER = """
-import json, os, signal, sys, time
+import gc, json, os, signal, sys, time
 import experiments.study, extract.capture, gpu_smds.checkpoint, matplotlib.pyplot, transformers
 from transformers import AutoModel, AutoTokenizer, GPT2Model, LlamaModel
 import {drawing}
@@ -20,6 +20,10 @@ from experiments.cli import main
 
 # Every block is kept, and not those of a second.
 gpu_smds.checkpoint._EVERY = 0
+
+# Children do not look through, and so copy, what is there now.
+gc.collect()
+gc.freeze()
 
 for line in sys.stdin:
     arguments, folder, printed, seconds, watched, after = json.loads(line)
