@@ -41,7 +41,7 @@ class RunFolder:
     path
         Where it is.
     manifest
-        As found, or as written since; None where there is none. It lists the ``files``.
+        As found, or as written since; None if there is no manifest. It lists the ``files``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -396,7 +396,7 @@ class RunFile(File):
         return self.run.path / self.key
 
     def exists(self) -> bool:
-        """Whether the name is taken, by whatever it be."""
+        """Whether anything has the name: a file, a folder, a link."""
         where = self.run._where(self.key)
         return where is not None and where[0].kind(where[1]) is not None
 

@@ -173,7 +173,7 @@ class Plan:
         return self.weights + self.batch > free_memory(self.device)
 
     def place(self, needed: int) -> torch.device | None:
-        """Where the states stay while they are used; None: in the files, mapped."""
+        """Where the states stay while they are used; None: in the files only."""
         if self.device.type == "cuda":
             # What the largest batch took at its peak is needed again.
             taken = torch.cuda.max_memory_allocated(self.device)

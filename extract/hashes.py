@@ -35,7 +35,7 @@ class FileState:
     Attributes
     ----------
     device, inode, size, mtime_ns, ctime_ns
-        As the system gives them. Nobody can set the time of the last change (ctime).
+        As the system gives them. Programs cannot set the time of the last change (ctime).
     """
 
     device: int
@@ -127,7 +127,7 @@ def _cache_path() -> Path | None:
 def _remembered() -> dict[str, Hashed]:
     """The hashes in the cache, by absolute path; nothing of one that cannot be relied upon."""
     path = _cache_path()
-    # FilesError is a ValueError, and so is JSON that is none; nesting can exhaust the stack.
+    # FilesError is a ValueError, as is the error of what is not JSON; nesting exhausts the stack.
     with contextlib.suppress(OSError, ValueError, RecursionError):
         if path is not None and _only_mine(path.parent) and _only_mine(path):
             content = File.at(path).read(_MOST_BYTES)

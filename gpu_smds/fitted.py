@@ -135,7 +135,7 @@ class FittedMap:
             if facts["n_components"] != k or len(arrays["Y"]) < 2:
                 raise ValueError("its embedding has another width than its maps, or no samples")
             if not (callable(source) or is_parametrization(source)):
-                raise ValueError("its manifold is none")
+                raise ValueError("it does not say which manifold it was fitted to")
             W, mean, scale, Y = (torch.from_numpy(arrays[n]).to(where) for n in _ARRAYS)
             return cls(
                 W,

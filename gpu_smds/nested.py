@@ -126,7 +126,7 @@ def nested_map(
 
 
 def _counts_folds(cv: Any) -> bool:
-    """Whether it is a number of folds; what is none is refused where rows are split."""
+    """Whether it is a number of folds; anything else is refused where rows are split."""
     return not isinstance(cv, bool) and isinstance(cv, Integral) and int(cv) > 1
 
 

@@ -110,7 +110,7 @@ def _array(values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"a saved array is none: {one_line(error)}") from error
+        raise ValueError(f"a saved array cannot be read: {one_line(error)}") from error
     if not isinstance(values, list) or array.dtype.kind not in "biufU":
         raise ValueError(f"a saved array must be a list of numbers, got {shown(values)}")
     return array

@@ -60,7 +60,7 @@ class File:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Whether the name is taken, by whatever it be."""
+        """Whether anything has the name: a file, a folder, a link."""
         return self.folder.kind(self.name) is not None
 
     def read(self, most: int = MOST) -> bytes:
