@@ -268,7 +268,13 @@ def _register(command: str, text: str) -> None:
             bool, typer.Option("--no-save", help="Keep the hidden states in memory only.")
         ] = False,
         force: Annotated[
-            bool, typer.Option("--force", help="Replace what the folder holds.")
+            bool,
+            typer.Option(
+                "--force",
+                help="Begin the run of the folder again: its states, and all of its results and "
+                "figures, are replaced. Other files in it stay, and those that were edited are "
+                "kept as NAME.changed.",
+            ),
         ] = False,
         trust_remote_code: Annotated[
             bool,
@@ -368,6 +374,8 @@ def _check_together(command: str, options: Options) -> None:
     """Refuse options that have no effect on a command."""
     if options.permutations is not None and command not in ("all", "significance"):
         raise UsageError(f"--permutations is for significance and all, not for {command}")
+    if options.shuffles == 1:
+        raise UsageError("--shuffles must be 0 or at least 2: one gives no standard deviation")
     if options.permutations == 0 and command == "significance":
         raise UsageError("--permutations must be at least 1")
     if options.hold_out is not None and options.protocol != "clean":

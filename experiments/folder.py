@@ -278,7 +278,7 @@ class RunFolder:
         kind = None if where is None else where[0].kind(where[1])
         if where is None or kind is None:
             # Killed before it was there, or checked by those who read it.
-            quiet = "sha256" not in entry or "was" in entry or entry.get("stale")
+            quiet = _is_checked_elsewhere(key) or "was" in entry or entry.get("stale")
             return "" if quiet else f"{self.path / key} is missing: it is made again when needed"
         folder, name = where
         if kind != "file":

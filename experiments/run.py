@@ -39,6 +39,7 @@ from extract.sources import ModelSource, hub_token, pinned, resolve_model
 from extract.states import INDEX, layer_name
 from gpu_smds import Checkpoint, ScoreMap, manifold_names
 from gpu_smds.budget import resolve_budget
+from gpu_smds.discovery import DEFAULT_MANIFOLDS
 from gpu_smds.manifolds import resolve_manifold
 
 #: The study's slot of names.
@@ -110,7 +111,11 @@ class Run:
                 f"{len(prompts)} sentences are too few: {protocol.FOLDS} folds need at least "
                 f"{protocol.MIN_SENTENCES}, two to score in each"
             )
-        if command != "discover":
+        if command == "discover":
+            names = options.manifolds or DEFAULT_MANIFOLDS
+            if not any(resolve_manifold(name).takes(prompts.labels) for name in names):
+                raise UsageError(f"no manifold takes these labels, of {', '.join(names)}")
+        else:
             try:
                 resolve_manifold(options.manifold).check(prompts.labels)
             except ValueError as error:
@@ -482,6 +487,8 @@ class Run:
             loaded = [self._load()]
             load = loaded.pop
         self.folder.begin(facts, fresh)
+        for sentence in self.folder.said():
+            screen.warn(sentence)
         self.fresh = False
         manifest = self.folder.manifest
         assert manifest is not None

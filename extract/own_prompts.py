@@ -84,6 +84,8 @@ def read_prompts(path: str | Path, align: bool = True) -> Prompts:
 
 def _read(path: Path) -> Iterator[Row]:
     if not path.is_file():
+        if path.exists():
+            raise UsageError(f"{path} is not a regular file: --prompts takes a CSV or JSONL file")
         raise UsageError(f"no such file: {path}")
     if path.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"{path}: prompts must be a .csv or a .jsonl file")
