@@ -85,7 +85,7 @@ def _check(schema: TypeAdapter[Any], facts: Mapping[str, Any]) -> None:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}") from error
+        raise ValueError(" ".join(f"{where}: {first['msg']}".split())) from error
 
 
 def _check_axes(facts: Mapping[str, Any], expected: Sequence[int], shape: Sequence[int]) -> None:

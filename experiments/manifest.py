@@ -202,7 +202,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg']}"[:200] if where else str(first["msg"])[:200]
+        # Names of entries may hold line breaks of many kinds.
+        return " ".join(f"{where}: {first['msg']}".split())[:200].removeprefix(": ")
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return " ".join(str(error).split())[:200]

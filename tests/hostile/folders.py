@@ -152,6 +152,10 @@ REFUSED = {
         "landmarks are not among its words",
     ),
     "a number for a word": (_manifest(lambda m: m["positions"]["words"].append(1)), "damaged"),
+    "a name with line breaks": (
+        _manifest(lambda m: m["identity"]["states"].update({"a\u2028b\x1dc\nd": [1]})),
+        r"identity\.states\.a b c d",
+    ),
     "a shape that is a number": (_manifest(lambda m: m.update(shape=5)), "shape: Input should be"),
     "a dtype that is none": (_manifest(lambda m: m.update(dtype="evil")), "dtype: Input should be"),
     "a commit that is a number": (
