@@ -101,9 +101,10 @@ class Run:
         found = None if options.force else folder.manifest
         reads = command != "figures" and not (found and found["extracted"])
         source = _pinned(source, found, screen)
-        if source.local_bytes > _LONG_TO_HASH:
-            size = source.local_bytes / 1e9
-            screen.note(f"{source.name}: {size:.0f} GB of files are hashed, unless they have been")
+        if (size := source.local_bytes) > _LONG_TO_HASH:
+            screen.note(
+                f"{source.name}: {size / 1e9:.0f} GB of files are hashed, unless they have been"
+            )
         check_samples(source, options, quantize, device, folder.path, screen, reads)
         prompts = _prompts(options)
         if len(prompts) < protocol.MIN_SENTENCES:

@@ -17,7 +17,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from gpu_smds._files import File, read_tensors, save_tensors, tensors_of
+from gpu_smds._files import File, metadata_of, read_tensors, save_tensors, tensors_of
 from gpu_smds.sites import Sites
 
 _KIND = "gpu_smds.Checkpoint"
@@ -141,10 +141,9 @@ class Checkpoint:
     def _is_own(self, head: bytes) -> bool:
         """Whether the file that begins like this holds the results of this call."""
         try:
-            header = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
-            facts = json.loads(header["__metadata__"][_KIND])
+            facts = json.loads(metadata_of(head)[_KIND])
             return bool(facts["key"] == self._facts["key"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
 
     def _load(self, n_sites: int, most: int) -> bool:

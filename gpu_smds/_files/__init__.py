@@ -6,7 +6,7 @@ name leads elsewhere. A file is replaced only where its content says that this p
 
 from gpu_smds._files.file import File
 from gpu_smds._files.folder import FilesError, Folder, plain
-from gpu_smds._files.kinds import SOFTWARE, csv_with, is_our_picture, tensors_of
+from gpu_smds._files.kinds import SOFTWARE, csv_with, is_our_picture, metadata_of, tensors_of
 from gpu_smds._files.tensors import read_tensors, save_tensors, tensor_bytes
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Folder",
     "csv_with",
     "is_our_picture",
+    "metadata_of",
     "plain",
     "read_tensors",
     "save_tensors",

@@ -20,12 +20,23 @@ def tensors_of(kind: str) -> Callable[[bytes], bool]:
 
     def ours(head: bytes) -> bool:
         try:
-            header = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
-            return kind in header["__metadata__"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return kind in metadata_of(head)
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return False
 
     return ours
+
+
+def metadata_of(head: bytes) -> dict[str, str]:
+    """Metadata of a safetensors file that begins like this; none where its header has none.
+
+    Raises
+    ------
+    ValueError, TypeError, AttributeError, RecursionError
+        It is damaged, forged or no such file.
+    """
+    header = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
+    return dict(header.get("__metadata__") or {})
 
 
 def csv_with(columns: Sequence[str]) -> Callable[[bytes], bool]:

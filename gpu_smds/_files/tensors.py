@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpu_smds._files.file import File
-from gpu_smds._files.kinds import tensors_of
+from gpu_smds._files.kinds import metadata_of, tensors_of
 
 _SUM = "gpu_smds.sha256"
 _MOST_BYTES = 1 << 40
@@ -86,8 +86,7 @@ def _parsed(
 
     try:
         tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata: dict[str, str] = dict(header.get("__metadata__") or {})
+        metadata = metadata_of(content)
     except (SafetensorError, *_DAMAGE) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {_short(error)}") from error
     noted = metadata.pop(_SUM, None)
