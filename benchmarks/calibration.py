@@ -37,7 +37,7 @@ from scipy.stats import binom, binomtest, kstest
 from sklearn.model_selection import GroupKFold
 
 from benchmarks.environment import environment
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 from experiments.figures.style import (
     GRID,
     INK,
@@ -52,7 +52,6 @@ from experiments.figures.style import (
 )
 from gpu_smds import significance_map
 
-OUT = Path(__file__).parent / "results"
 FIGURE = Path(__file__).parent.parent / "docs" / "images" / "calibration.png"
 LEVEL = 0.05
 STRENGTHS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)

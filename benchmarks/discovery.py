@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import environment
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 from benchmarks.runs import states_and_labels
 from gpu_smds import METRICS, discover, discover_manifolds
-from gpu_smds import shapes as ours
+from gpu_smds.geometry import shapes as ours
 
-OUT = Path(__file__).parent / "results"
 SHAPES = (
     "ClusterShape",
     "DiscreteCircularShape",

@@ -25,7 +25,7 @@ from transformers import AutoModel, LlamaConfig
 
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 from experiments import protocol
 from experiments.options import Options
 from experiments.plan import Plan
@@ -36,8 +36,6 @@ from extract.batches import cut
 from extract.capture import extract_states, known_token, padded, read_lengths
 from extract.models import load_model, load_tokenizer, resolve_device
 from extract.sources import ModelSource, resolve_model
-
-OUT = Path(__file__).parent / "results"
 
 #: Sizes of models whose weights need not be at hand.
 RANDOM = {

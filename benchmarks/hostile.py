@@ -28,10 +28,9 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.environment import environment
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 
 ROOT = Path(__file__).parent.parent
-OUT = Path(__file__).parent / "results"
 
 
 def main() -> None:

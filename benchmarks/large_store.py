@@ -22,14 +22,12 @@ import numpy as np
 import torch
 
 from benchmarks.environment import environment
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 from extract import HiddenStates
 from extract.layer_file import header
 from extract.states import INDEX, layer_name
 from gpu_smds import Status, score_map
 from gpu_smds._files import Folder
-
-OUT = Path(__file__).parent / "results"
 
 
 def main() -> None:

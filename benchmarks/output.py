@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_smds._files import SOFTWARE, File, is_our_picture
 
+#: Where results are kept.
+OUT = Path(__file__).parent / "results"
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 

@@ -24,10 +24,9 @@ import torch
 
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 from gpu_smds import bootstrap_map, nested_map, score_map, significance_map
 
-OUT = Path(__file__).parent / "results"
 SAMPLES, FEATURES = 1000, (576, 4096)
 FITS: dict[str, dict[str, Any]] = {"ridge": {}, "orthonormal": {"orthonormal": True}}
 PERMUTATIONS = (200, 1000)

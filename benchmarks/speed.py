@@ -29,13 +29,11 @@ from sklearn.model_selection import KFold
 from benchmarks import discovery, naive, smds_study
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 from benchmarks.runs import states_and_labels
 from extract import HiddenStates
 from gpu_smds import fit_map, score_map, transfer_map
 
-OUT = Path(__file__).parent / "results"
-FIGURE = Path(__file__).parent.parent / "docs" / "images" / "speed.png"
 EXPERIMENTS = ("independent", "reuse", "rigid")
 FEATURES, SAMPLES = (576, 768, 2048, 4096), (500, 1000, 4000, 20_000)
 POSITIONS = 36
@@ -103,7 +101,7 @@ def main() -> None:
             keep(measure_discovery(n, d))
     print(f"written to {path}")
     if not arguments.quick:
-        from benchmarks.speed_figure import draw
+        from benchmarks.speed_figure import FIGURE, draw
 
         draw(rows, FIGURE)
         print(f"figure {FIGURE}")

@@ -11,7 +11,9 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks.output import write_figure
+from benchmarks.output import OUT, write_figure
+
+FIGURE = Path(__file__).parent.parent / "docs" / "images" / "speed.png"
 
 TITLES = {
     "independent": "Exp 1: ridge, 3 folds",
@@ -72,6 +74,4 @@ def _panel(axis: Any, rows: list[dict[str, Any]], along: str, experiment: str) -
 
 
 if __name__ == "__main__":
-    from benchmarks.speed import FIGURE, OUT
-
     draw(json.loads((OUT / "speed.json").read_text(encoding="utf-8"))["rows"], FIGURE)

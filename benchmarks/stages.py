@@ -24,11 +24,13 @@ import numpy as np
 import torch
 
 from benchmarks.environment import environment
-from benchmarks.output import output, write_facts
-from benchmarks.speed import EXPERIMENTS, OUT, POSITIONS, matmul_rate, random_data, run_ours
-from gpu_smds import fitting, solve, systems, targets
-from gpu_smds.states import CentredStates
-from gpu_smds.streamed import StreamedStates
+from benchmarks.output import OUT, output, write_facts
+from benchmarks.speed import EXPERIMENTS, POSITIONS, matmul_rate, random_data, run_ours
+from gpu_smds.crossval import fold_system
+from gpu_smds.crossval.ideals import Ideals
+from gpu_smds.sites.centred import CentredStates
+from gpu_smds.sites.centred_by_passes import StreamedStates
+from gpu_smds.solvers import procrustes, ridge_systems
 
 # Stage → where it is called.
 STAGES: dict[str, tuple[Any, str]] = {
@@ -36,16 +38,16 @@ STAGES: dict[str, tuple[Any, str]] = {
     "centred states written": (StreamedStates, "materialise"),
     "products with the ideal points, from memory": (CentredStates, "reduce"),
     "products with the ideal points, from raw states": (StreamedStates, "reduce"),
-    "scatter of the parts": (systems, "scatter"),
-    "Gram matrix of all rows": (systems, "gram"),
-    "training scatter summed": (systems, "_train_scatter"),
-    "training Gram matrix copied": (systems, "_sub_block"),
-    "Cholesky factor": (solve, "cholesky_"),
+    "scatter of the parts": (fold_system, "scatter"),
+    "Gram matrix of all rows": (fold_system, "gram"),
+    "training scatter summed": (fold_system, "_train_scatter"),
+    "training Gram matrix copied": (fold_system, "_sub_block"),
+    "Cholesky factor": (ridge_systems, "cholesky_"),
     "triangular solves": (torch.linalg, "solve_triangular"),
     "projection, from memory": (CentredStates, "project"),
     "projection, from raw states": (StreamedStates, "project"),
-    "Procrustes": (fitting, "procrustes"),
-    "scores": (targets.Targets, "score"),
+    "Procrustes": (procrustes, "closest_rotation"),
+    "scores": (Ideals, "score"),
 }
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import smds_study
 from benchmarks.environment import environment
-from benchmarks.output import output, write_facts
+from benchmarks.output import OUT, output, write_facts
 from benchmarks.runs import states_and_labels
 from experiments import protocol
 from experiments.draw import draw_results
@@ -31,8 +31,6 @@ from experiments.run import columns_of
 from extract import ExtractError, HiddenStates
 from gpu_smds import ScoreMap
 from gpu_smds._files import File, Folder, plain
-
-OUT = Path(__file__).parent / "results"
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from experiments.results import Columns
 from experiments.run import Run
 from extract import ExtractError, HiddenStates, UsageError
 from gpu_smds import Checkpoint, Discovery, discover
-from gpu_smds.discovery import NOTHING, UNDEFINED
+from gpu_smds.maps.discovery import NOTHING, UNDEFINED
 
 
 def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:

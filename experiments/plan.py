@@ -24,9 +24,10 @@ from extract.models import compute_dtype, load_config, load_tokenizer
 from extract.reader import StateReader, hidden_size, n_states, text_config
 from extract.sources import ModelSource, hub_token
 from extract.writer import extraction_files
+from gpu_smds._arguments import resolve_budget
 from gpu_smds._files import FilesError, Folder
-from gpu_smds.budget import free_memory, resolve_budget
-from gpu_smds.discovery import DEFAULT_MANIFOLDS
+from gpu_smds._memory import free_memory
+from gpu_smds.maps.discovery import DEFAULT_MANIFOLDS
 
 #: Part of the free memory that is not counted on.
 _RESERVE = 0.05

@@ -33,14 +33,14 @@ from experiments.trial import sample_states, times
 from extract import ExtractError, HiddenStates, Prompts, UsageError, read_prompts, study_prompts
 from extract.capture import extract_states
 from extract.layer_file import dtype_named
-from extract.models import QUANTIZATIONS, load_model, resolve_device, tokenizer_facts
+from extract.models import QUANTIZATIONS, load_model, pinned, resolve_device, tokenizer_facts
 from extract.reader import n_states
-from extract.sources import ModelSource, hub_token, pinned, resolve_model
+from extract.sources import ModelSource, hub_token, resolve_model
 from extract.states import INDEX, layer_name
 from gpu_smds import Checkpoint, ScoreMap, manifold_names
-from gpu_smds.budget import resolve_budget
-from gpu_smds.discovery import DEFAULT_MANIFOLDS
-from gpu_smds.manifolds import resolve_manifold
+from gpu_smds._arguments import resolve_budget
+from gpu_smds.geometry.manifold import resolve_manifold
+from gpu_smds.maps.discovery import DEFAULT_MANIFOLDS
 
 #: The study's slot of names.
 NAME_SLOT = "Name"

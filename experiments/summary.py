@@ -10,7 +10,7 @@ import numpy as np
 from experiments.results import EVERY, best_layer
 from experiments.significance import sentences
 from gpu_smds import ScoreMap, SignificanceMap
-from gpu_smds.status import explain
+from gpu_smds.sites.status import explain
 
 # Where a verdict tips. The study states them in words; these are its figures.
 SMEARED = 0.8  # H1: an unrelated word scores above this

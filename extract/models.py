@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from extract.errors import ExtractError, UsageError
@@ -21,6 +22,37 @@ QUANTIZATIONS: dict[str, dict[str, Any]] = {
     "8bit": {"type": "int8", "compute_dtype": "bfloat16"},
     "study": {"type": "fp4", "compute_dtype": "float16", "double_quantization": True},
 }
+
+
+def pinned(source: ModelSource, token: str | None = None) -> ModelSource:
+    """Fix a model of the hub at the commit that its branch or tag is now.
+
+    Tokenizer, configuration and weights are then all read at that commit, and the fingerprint
+    names it. Other sources are returned as they are.
+
+    Raises
+    ------
+    ExtractError
+        There is no such model or revision, or the hub cannot be reached and the model is not in
+        the local cache.
+    """
+    if source.kind != "hub" or source.commit:
+        return source
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    try:
+        config = cached_file(
+            source.location, "config.json", revision=source.revision or "main", token=token
+        )
+    except Exception as error:
+        raise explained(error, source) from error
+    commit = extract_commit_hash(config, None)
+    if commit is None:
+        raise ExtractError(
+            f"the folder {source.location} here has the name of a model of the hub: give it as "
+            f"./{source.location}, or start in another folder"
+        )
+    return replace(source, commit=commit)
 
 
 def load_tokenizer(source: ModelSource, token: str | None = None, trust: bool = False) -> Any:

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from extract.errors import ExtractError, UsageError
@@ -58,7 +58,7 @@ class ModelSource:
     default_quantize
         Quantisation where the user asks for none in particular.
     commit
-        Commit of the hub that the revision was when :func:`pinned` looked.
+        Commit of the hub that the revision was when :func:`extract.models.pinned` looked.
     """
 
     name: str
@@ -208,39 +208,6 @@ class ModelSource:
 
 def _leads_out(name: str) -> bool:
     return os.path.isabs(name) or ".." in Path(name).parts
-
-
-def pinned(source: ModelSource, token: str | None = None) -> ModelSource:
-    """Fix a model of the hub at the commit that its branch or tag is now.
-
-    Tokenizer, configuration and weights are then all read at that commit, and the fingerprint
-    names it. Other sources are returned as they are.
-
-    Raises
-    ------
-    ExtractError
-        There is no such model or revision, or the hub cannot be reached and the model is not in
-        the local cache.
-    """
-    if source.kind != "hub" or source.commit:
-        return source
-    from transformers.utils.hub import cached_file, extract_commit_hash
-
-    from extract.loading import explained
-
-    try:
-        config = cached_file(
-            source.location, "config.json", revision=source.revision or "main", token=token
-        )
-    except Exception as error:
-        raise explained(error, source) from error
-    commit = extract_commit_hash(config, None)
-    if commit is None:
-        raise ExtractError(
-            f"the folder {source.location} here has the name of a model of the hub: give it as "
-            f"./{source.location}, or start in another folder"
-        )
-    return replace(source, commit=commit)
 
 
 def resolve_model(name: str, revision: str | None = None) -> ModelSource:

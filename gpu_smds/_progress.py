@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gpu_smds._validation import shown
+from gpu_smds._arguments import shown
 
 Progress = bool | Callable[[int, int], None]
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 _SERVER = """
 import gc, json, os, signal, sys, time
-import experiments.study, extract.capture, gpu_smds.checkpoint, matplotlib.pyplot, transformers
+import experiments.study, extract.capture, gpu_smds.sites.checkpoint
+import matplotlib.pyplot, transformers
 from transformers import AutoModel, AutoTokenizer, GPT2Model, LlamaModel
 import {drawing}
 from experiments.cli import main
 
 # Every block is kept, and not those of a second.
-gpu_smds.checkpoint._EVERY = 0
+gpu_smds.sites.checkpoint._EVERY = 0
 
 # Children do not look through, and so copy, what is there now.
 gc.collect()

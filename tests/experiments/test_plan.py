@@ -13,7 +13,7 @@ from experiments import run as running
 from experiments.cli import app
 from experiments.plan import duration
 from extract.footprint import batch_bytes, weight_bytes
-from gpu_smds import budget
+from gpu_smds import _memory
 
 
 @pytest.fixture(scope="module")
@@ -143,13 +143,13 @@ def test_durations():
 
 
 def test_free_memory_is_at_most_what_the_group_may_use(tmp_path, monkeypatch):
-    free = budget.free_memory(torch.device("cpu"))
+    free = _memory.free_memory(torch.device("cpu"))
     assert free > 0
-    monkeypatch.setattr(budget, "_GROUP", tmp_path)
+    monkeypatch.setattr(_memory, "_GROUP", tmp_path)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 400\nfile 300\nshmem 100\n")
-    assert budget.free_memory(torch.device("cpu")) > 1000
+    assert _memory.free_memory(torch.device("cpu")) > 1000
     (tmp_path / "memory.max").write_text("1000\n")
     # Cached files can go, memory that is shared under a name cannot.
-    assert budget.free_memory(torch.device("cpu")) == 1000 - 700 + 300 - 100
+    assert _memory.free_memory(torch.device("cpu")) == 1000 - 700 + 300 - 100

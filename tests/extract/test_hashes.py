@@ -14,8 +14,8 @@ from tiny_models import save_tiny
 
 from extract import ExtractError, UsageError, hashes, sources
 from extract.hashes import hash_files
-from extract.models import load_config, load_model
-from extract.sources import ModelSource, pinned, resolve_model
+from extract.models import load_config, load_model, pinned
+from extract.sources import ModelSource, resolve_model
 
 MB = 1 << 20
 

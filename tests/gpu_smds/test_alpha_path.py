@@ -6,9 +6,11 @@ import pytest
 import tolerances
 import torch
 
-from gpu_smds import Status, fitting, score_map, solve
-from gpu_smds.blas import gram
-from gpu_smds.solve import ridge_, ridge_path, ridge_svd, signs
+from gpu_smds import Status, score_map
+from gpu_smds.kernels.linalg import gram
+from gpu_smds.solvers import ridge_forms, ridge_systems
+from gpu_smds.solvers.minimum_norm import ridge_svd
+from gpu_smds.solvers.ridge_systems import ridge_, ridge_path, signs
 
 N = 60
 ALPHAS = [0.0, 1e-9, *np.logspace(-3, 6, 13), 1e9, 1e14]
@@ -137,8 +139,8 @@ def _count(monkeypatch, module, name):
 def test_one_eigendecomposition_for_each_training_set(rng, monkeypatch, name):
     standardize, d = SOLVERS[name]
     X, y = _degenerate(rng, d)
-    decomposed = _count(monkeypatch, solve, "eigh")
-    factored = _count(monkeypatch, fitting, "ridge_")
+    decomposed = _count(monkeypatch, ridge_systems, "eigh")
+    factored = _count(monkeypatch, ridge_forms, "ridge_")
     for cv, folds in ((4, 4), (None, 1)):
         score_map(X, y, alpha=ALPHAS[1:], standardize=standardize, cv=cv)
         assert sum(decomposed) == 4 * folds  # of each of the four sites

@@ -19,11 +19,12 @@ from gpu_smds import (
     EuclideanShape,
     HybridSMDS,
     OnePass,
+    SignificanceMap,
     SphericalShape,
     Status,
     SupervisedMDS,
+    _memory,
     bootstrap_map,
-    budget,
     compare_manifolds,
     discover,
     discover_manifolds,
@@ -35,8 +36,7 @@ from gpu_smds import (
     similarity_map,
     transfer_map,
 )
-from gpu_smds.p_values import SignificanceMap
-from gpu_smds.specification import as_json, from_json
+from gpu_smds.geometry.as_json import as_json, from_json
 
 N = 12
 _RNG = np.random.default_rng(0)
@@ -407,21 +407,21 @@ def test_flags_of_shapes_and_levels_of_results():
 def test_only_what_cannot_fit_is_refused(monkeypatch):
     """The free memory decides, not a fixed limit; and nothing where nobody tells it."""
     cpu = torch.device("cpu")
-    budget.check_fits(1 << 30, "n", "all", cpu)
+    _memory.check_fits(1 << 30, "n", "all", cpu)
     for free, says in ((900 << 20, r"n=5 takes 1\.1 GB for all, and 944 MB are free on the cpu"),):
-        monkeypatch.setattr(budget, "free_memory", lambda device, free=free: free)
-        budget.check_fits(free, "n=5", "all", cpu)
-        _refused(lambda: budget.check_fits(1 << 30, "n=5", "all", cpu), ValueError, says)
-    monkeypatch.setattr(budget, "free_memory", lambda device: 0)
-    budget.check_fits(1 << 60, "n=5", "all", cpu)
+        monkeypatch.setattr(_memory, "free_memory", lambda device, free=free: free)
+        _memory.check_fits(free, "n=5", "all", cpu)
+        _refused(lambda: _memory.check_fits(1 << 30, "n=5", "all", cpu), ValueError, says)
+    monkeypatch.setattr(_memory, "free_memory", lambda device: 0)
+    _memory.check_fits(1 << 60, "n=5", "all", cpu)
     sizes = {0: "0 bytes", 1500: "1.5 kB", 23 * 10**9: "23 GB", 10**30: "1e+12 EB"}
-    assert {count: budget.in_words(count) for count in sizes} == sizes
+    assert {count: _memory.in_words(count) for count in sizes} == sizes
 
 
 def test_results_that_do_not_fit(monkeypatch):
     """What is given out is counted before anything is computed."""
-    monkeypatch.setattr(budget, "free_memory", lambda device: 50)
-    monkeypatch.setattr(budget, "_SMALL", 10)
+    monkeypatch.setattr(_memory, "free_memory", lambda device: 50)
+    monkeypatch.setattr(_memory, "SMALL", 10)
     for call in (
         lambda: score_map(STATES, LABELS),
         lambda: score_map(STATES, LABELS, cv=None),

@@ -9,9 +9,9 @@ from budgets import smallest
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit
 
 from gpu_smds import CircularShape, ScoreMap, Status, bootstrap_map, fit_map, score_map
-from gpu_smds.bootstrap import _weights
-from gpu_smds.folds import resolve_folds
-from gpu_smds.manifolds import resolve_manifold
+from gpu_smds.crossval.folds import resolve_folds
+from gpu_smds.geometry.manifold import resolve_manifold
+from gpu_smds.inference.bootstrap import _weights
 
 N = 45
 # As in test_significance.py.

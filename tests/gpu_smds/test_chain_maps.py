@@ -9,7 +9,6 @@ import tolerances
 import torch
 from manifolds import METRICS
 
-import gpu_smds.fitting
 from gpu_smds import (
     ChainShape,
     Status,
@@ -20,6 +19,7 @@ from gpu_smds import (
     similarity_map,
     transfer_map,
 )
+from gpu_smds.crossval import fold_fit
 
 N = 60
 # Where a minimum is nearly flat, rounding moves the map along it: by up to 1e-6 of its size.
@@ -101,12 +101,12 @@ def test_fitted_maps(data):
 
 def test_what_did_not_converge_says_so(data, monkeypatch):
     X, y = data
-    solve = gpu_smds.fitting.solve_incomplete
+    solve = fold_fit.fit_distances
 
     def impatient(*arguments):
         return replace(solve(*arguments), converged=torch.zeros(len(arguments[0]), dtype=bool))
 
-    monkeypatch.setattr(gpu_smds.fitting, "solve_incomplete", impatient)
+    monkeypatch.setattr(fold_fit, "fit_distances", impatient)
     result = score_map(X, y, ["circular", "chain"], cv=2)
     assert (result.status[0, :, 0, 0] == Status.OK).all()
     assert (result.status[1, :, 0, 0] == Status.NOT_CONVERGED).all()

@@ -20,7 +20,7 @@ from gpu_smds import (
     run_statistical_validation,
     score_map,
 )
-from gpu_smds.discovery import NOTHING, UNDEFINED
+from gpu_smds.maps.discovery import NOTHING, UNDEFINED
 
 N = 90
 NAMES = ["circular", "euclidean", "semicircular", "discrete_circular", "log_linear"]

@@ -6,8 +6,8 @@ import pytest
 from sklearn.model_selection import KFold, LeaveOneOut, RepeatedKFold, ShuffleSplit
 
 from gpu_smds import significance_map
-from gpu_smds.exchange import draw_permutations, exchange_blocks
-from gpu_smds.folds import resolve_folds
+from gpu_smds.crossval.folds import resolve_folds
+from gpu_smds.inference.permutations import draw_permutations, exchange_blocks
 
 N = 30
 SPLITS = {

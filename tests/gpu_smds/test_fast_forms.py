@@ -14,14 +14,17 @@ import tolerances
 import torch
 from sklearn.model_selection import KFold
 
-from gpu_smds import OnePass, fit_map, fitting, fused, refine, score_map, streamed, transfer_map
-from gpu_smds.blas import cholesky_, gram, multiply, scatter
-from gpu_smds.folds import runs
-from gpu_smds.ideal import Ideal
-from gpu_smds.manifolds import resolve_manifold
-from gpu_smds.scratch import drop_scratch, keep_scratch, scratch
-from gpu_smds.states import CentredStates
-from gpu_smds.stress import Projections
+from gpu_smds import OnePass, fit_map, score_map, transfer_map
+from gpu_smds.geometry.manifold import resolve_manifold
+from gpu_smds.kernels.linalg import cholesky_, gram, multiply, scatter
+from gpu_smds.kernels.workspace import drop_workspace, keep_workspace, workspace
+from gpu_smds.metrics.projections import Projections
+from gpu_smds.metrics.reference import Ideal
+from gpu_smds.sites.centred import CentredStates
+from gpu_smds.sites.centred_by_passes import StreamedStates
+from gpu_smds.sites.rows import runs
+from gpu_smds.solvers import mixed_precision, ridge
+from gpu_smds.solvers.mixed_precision import refine
 
 CPU = torch.device("cpu")
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -37,8 +40,7 @@ def cores(request):
 
 
 def _plain(monkeypatch):
-    monkeypatch.setattr(fused, "has_fused", lambda device: False)
-    for module in ("streamed", "ideal"):
+    for module in ("kernels.pair_term", "sites.centred_by_passes", "metrics.reference"):
         monkeypatch.setattr(f"gpu_smds.{module}.has_fused", lambda device: False)
 
 
@@ -61,22 +63,22 @@ def test_cholesky_and_where_there_is_none(rng, cores):
     torch.testing.assert_close(factors[[0, 2]].tril(), expected, **EXACT)
 
 
-def test_scratch_is_reused_while_it_is_kept():
+def test_the_workspace_is_reused_while_it_is_kept():
     like = torch.zeros(1, dtype=torch.float64)
-    one, other = scratch("a", (3, 4), like), scratch("a", (3, 4), like)
+    one, other = workspace("a", (3, 4), like), workspace("a", (3, 4), like)
     assert one.data_ptr() != other.data_ptr()
-    keep_scratch()
-    first = scratch("a", (3, 4), like)
-    assert scratch("a", (2, 2), like).data_ptr() == first.data_ptr()
-    assert scratch("b", (2, 2), like).data_ptr() != first.data_ptr()
-    assert scratch("a", (2, 2), like.float()).dtype == torch.float32
+    keep_workspace()
+    first = workspace("a", (3, 4), like)
+    assert workspace("a", (2, 2), like).data_ptr() == first.data_ptr()
+    assert workspace("b", (2, 2), like).data_ptr() != first.data_ptr()
+    assert workspace("a", (2, 2), like.float()).dtype == torch.float32
     elsewhere = []
-    thread = threading.Thread(target=lambda: elsewhere.append(scratch("a", (3, 4), like)))
+    thread = threading.Thread(target=lambda: elsewhere.append(workspace("a", (3, 4), like)))
     thread.start()
     thread.join()
     assert elsewhere[0].data_ptr() != first.data_ptr()
-    drop_scratch()
-    assert scratch("a", (3, 4), like).data_ptr() != first.data_ptr()
+    drop_workspace()
+    assert workspace("a", (3, 4), like).data_ptr() != first.data_ptr()
 
 
 def test_runs_of_rows():
@@ -103,7 +105,7 @@ def test_streamed_states_are_the_centred_ones(rng, dtype, layout):
     order = rng.permutation(n)
     before = [site.clone() for site in raw]
     plain = CentredStates(torch.stack([s[order] for s in raw]).double(), torch.finfo(dtype).eps)
-    states = streamed.StreamedStates(raw).in_order(order)
+    states = StreamedStates(raw).in_order(order)
     assert states.non_finite.tolist() == plain.non_finite.tolist() == [False, False, True]
     assert states.eps == plain.eps
     Wt = torch.from_numpy(rng.normal(size=(3, d, 3)))
@@ -136,7 +138,7 @@ def test_fused_pair_term(rng, monkeypatch, manifold):
     cross, squares = Projections(Z, ideal).sums
     assert (ideal.points is None) == (manifold in ("cluster", "torus"))
     _plain(monkeypatch)
-    monkeypatch.setattr("gpu_smds.stress.fits_fused", lambda Z, points: False)
+    monkeypatch.setattr("gpu_smds.metrics.projections.fits_fused", lambda Z, points: False)
     for keep in (0, 1 << 30):
         plain = Projections(Z, Ideal(shape, y, CPU, keep, whole=False)).sums
         torch.testing.assert_close(cross, plain[0], **EXACT)
@@ -158,7 +160,7 @@ def test_without_a_compiler_the_maps_are_the_same(rng, monkeypatch):
 
     compiled = everything()
     _plain(monkeypatch)
-    monkeypatch.setattr("gpu_smds.stress.fits_fused", lambda Z, points: False)
+    monkeypatch.setattr("gpu_smds.metrics.projections.fits_fused", lambda Z, points: False)
     for fast, plain in zip(compiled, everything(), strict=True):
         np.testing.assert_array_equal(fast.status, plain.status)
         np.testing.assert_allclose(fast.scores, plain.scores, atol=tolerances.SCORE, rtol=0)
@@ -191,24 +193,24 @@ def _system(rng, largest):
 
 def test_what_float32_does_not_solve_is_said(rng, monkeypatch):
     A, rounded, B = _system(rng, 1e5)
-    solved = refine.refine(rounded.clone(), lambda V: A @ V + V, B, 1.0, intercept=False)
+    solved = refine(rounded.clone(), lambda V: A @ V + V, B, 1.0, intercept=False)
     assert not solved[1].any()
     torch.testing.assert_close(
         solved[0][0], torch.linalg.solve(A[0] + torch.eye(40), B), rtol=1e-6, atol=1e-8
     )
     no_factor = rounded.clone()
     no_factor[0, 3, 3] = -1.0
-    assert refine.refine(no_factor, lambda V: A @ V + V, B, 1.0, intercept=False)[1].all()
-    monkeypatch.setattr(refine, "_MOST_STEPS", 1)
-    assert refine.refine(rounded.clone(), lambda V: A @ V + V, B, 1.0, intercept=False)[1].all()
+    assert refine(no_factor, lambda V: A @ V + V, B, 1.0, intercept=False)[1].all()
+    monkeypatch.setattr(mixed_precision, "_MOST_STEPS", 1)
+    assert refine(rounded.clone(), lambda V: A @ V + V, B, 1.0, intercept=False)[1].all()
 
 
 def test_what_float32_does_not_solve_is_left_to_float64(rng, monkeypatch):
     y = cases.labels(rng, 60)
     X = cases.states(rng, y, (3,), 20)
-    monkeypatch.setattr(refine, "_MOST_STEPS", 0)
-    fits, original = [], fitting._ridge
-    monkeypatch.setattr(fitting, "_ridge", lambda *a: fits.append(len(a[0])) or original(*a))
+    monkeypatch.setattr(mixed_precision, "_MOST_STEPS", 0)
+    fits, original = [], ridge.OwnRows
+    monkeypatch.setattr(ridge, "OwnRows", lambda rows: fits.append(len(rows)) or original(rows))
     fallen_back = score_map(X, y, dtype=torch.float32)
     assert sum(fits) == 9  # three sites, three folds
     np.testing.assert_allclose(fallen_back.scores, score_map(X, y).scores, atol=tolerances.SCORE)
@@ -326,8 +328,8 @@ def test_blas_threads_are_put_back(rng):
 
 _INTERPRETED = """
 import torch
-from gpu_smds._triton import cross_terms
-from gpu_smds.fused import fused_cross
+from gpu_smds.kernels._triton_pair_term import cross_terms
+from gpu_smds.kernels.pair_term import fused_cross
 generator = torch.Generator().manual_seed(0)
 for b, n, k, p in ((1, 1, 2, 2), (3, 33, 2, 2), (2, 100, 3, 2), (2, 64, 1, 1), (1, 70, 2, 3)):
     Z = torch.randn(b, n, k, generator=generator, dtype=torch.float64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_smds.incomplete import solve_incomplete
+from gpu_smds.solvers.distance_fit import fit_distances
 
 
 def chain(y, threshold=2.0):
@@ -42,7 +42,7 @@ def same(a, b):
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_loss_is_the_one_defined_and_stationary(case, k):
     X, D = case
-    fit = solve_incomplete(X, D, k)
+    fit = fit_distances(X, D, k)
     assert fit.converged.all()
     np.testing.assert_allclose(fit.loss, loss(X, D, fit.Wt), rtol=1e-10)
     start = 0.01 * torch.from_numpy(np.random.default_rng(42).normal(size=fit.Wt.shape))
@@ -57,11 +57,11 @@ def test_loss_is_the_one_defined_and_stationary(case, k):
 def test_batched_is_looped_is_chunked(rng, d):
     y = rng.integers(0, 12, 30).astype(float)
     X, D = ring(rng, y, 5, d), chain(y)
-    whole = solve_incomplete(X, D, 2)
-    same(whole, solve_incomplete(X, D, 2))
-    same(whole, solve_incomplete(X, D, 2, chunk=2))
+    whole = fit_distances(X, D, 2)
+    same(whole, fit_distances(X, D, 2))
+    same(whole, fit_distances(X, D, 2, chunk=2))
     for i in range(5):
-        one = solve_incomplete(X[i : i + 1], D, 2)
+        one = fit_distances(X[i : i + 1], D, 2)
         np.testing.assert_allclose(one.Wt[0], whole.Wt[i], rtol=0, atol=1e-9)
         np.testing.assert_allclose(one.loss[0], whole.loss[i], rtol=1e-9, atol=1e-12)
 
@@ -70,29 +70,29 @@ def test_exact_embeddings_are_found(rng):
     y = np.arange(12.0)
     D = chain(y)
     X = torch.from_numpy(rng.normal(size=(2, 12, 30)))
-    fit = solve_incomplete(X, D, 2)
+    fit = fit_distances(X, D, 2)
     assert fit.converged.all()
     assert (fit.loss < 1e-12).all()
 
 
 def test_unusable_sites_are_nan_and_leave_the_others_alone(case):
     X, D = case
-    expected = solve_incomplete(X[[0, 2, 4]], D, 2)
+    expected = fit_distances(X[[0, 2, 4]], D, 2)
     X = X.clone()
     X[1, 3, 0], X[3, 0, 2] = torch.nan, torch.inf
-    fit = solve_incomplete(X, D, 2)
+    fit = fit_distances(X, D, 2)
     assert fit.Wt[[1, 3]].isnan().all()
     assert fit.loss[[1, 3]].isnan().all()
     assert fit.converged.tolist() == [True, False, True, False, True]
     np.testing.assert_allclose(fit.Wt[[0, 2, 4]], expected.Wt, rtol=0, atol=1e-9)
-    assert solve_incomplete(X[[1]], D, 2).Wt.isnan().all()
-    assert solve_incomplete(X[:0], D, 2).Wt.shape == (0, 8, 2)
+    assert fit_distances(X[[1]], D, 2).Wt.isnan().all()
+    assert fit_distances(X[:0], D, 2).Wt.shape == (0, 8, 2)
 
 
 def test_disconnected_graphs_and_lone_samples(rng):
     y = np.concatenate((rng.integers(0, 6, 20), rng.integers(20, 26, 20), [13])).astype(float)
     X, D = ring(rng, y, 2, 60), chain(y)
-    fit = solve_incomplete(X, D, 2)
+    fit = fit_distances(X, D, 2)
     assert fit.converged.all()
     np.testing.assert_allclose(fit.loss, loss(X, D, fit.Wt), atol=1e-9)
     assert fit.Wt.isfinite().all()
@@ -103,7 +103,7 @@ def test_coincident_and_constant_states(case):
     X = X.clone()
     X[0, 5:9] = X[0, 4]
     X[1] = 3.0
-    fit = solve_incomplete(X, D, 2)
+    fit = fit_distances(X, D, 2)
     assert fit.converged.all()
     assert (fit.Wt[1] == 0).all()
     np.testing.assert_allclose(fit.loss, loss(X, D, fit.Wt), rtol=1e-9)
@@ -111,8 +111,8 @@ def test_coincident_and_constant_states(case):
 
 def test_offsets_and_the_unseen_directions_change_nothing(case):
     X, D = case
-    expected = solve_incomplete(X, D, 2)
-    fit = solve_incomplete(torch.cat((X + 1000, X), dim=2), D, 2)
+    expected = fit_distances(X, D, 2)
+    fit = fit_distances(torch.cat((X + 1000, X), dim=2), D, 2)
     # Minimum norm shares a map equally between equal features.
     np.testing.assert_allclose(fit.Wt[:, :8], fit.Wt[:, 8:], atol=1e-8)
     assert fit.Wt.shape == (5, 16, 2)
@@ -121,8 +121,8 @@ def test_offsets_and_the_unseen_directions_change_nothing(case):
 
 def test_float32_and_all_zero_distances(case):
     X, D = case
-    assert solve_incomplete(X.float(), D, 2).Wt.dtype == torch.float64
-    still = solve_incomplete(X, torch.where(D >= 0, 0, D), 2)
+    assert fit_distances(X.float(), D, 2).Wt.dtype == torch.float64
+    still = fit_distances(X, torch.where(D >= 0, 0, D), 2)
     assert still.converged.all()
     np.testing.assert_allclose(still.loss, 0, atol=1e-20)
 
@@ -140,4 +140,4 @@ def test_float32_and_all_zero_distances(case):
 def test_distances_that_cannot_be_used(case, change, message):
     X, D = case
     with pytest.raises(ValueError, match=message):
-        solve_incomplete(X, change(D), 2)
+        fit_distances(X, change(D), 2)

@@ -7,7 +7,7 @@ import tolerances
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold
 
 from gpu_smds import Status, nested_map, score_map
-from gpu_smds.nested import _chosen
+from gpu_smds.inference.nested_cv import _chosen
 
 N = 54
 ALPHAS = [0.0, 1e-2, 1.0, 30.0, 1e3, 1e5]
@@ -170,7 +170,7 @@ def test_groups_stay_together(rng, monkeypatch):
         seen.append(named["cv"])
         return original(self, labels, *rest, **named)
 
-    monkeypatch.setattr("gpu_smds.nested.OnePass.score_map", watched)
+    monkeypatch.setattr("gpu_smds.inference.nested_cv.OnePass.score_map", watched)
     for inner_cv in (3, np.int64(3), GroupKFold(3)):
         seen.clear()
         found = nested_map(X, y, ALPHAS, cv=GroupKFold(3), inner_cv=inner_cv, groups=groups)

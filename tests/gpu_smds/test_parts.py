@@ -11,12 +11,14 @@ import torch
 from scipy.spatial.distance import pdist, squareform
 
 from gpu_smds import CircularShape, ScoreMap, Status, fit_map, score_map
-from gpu_smds.folds import resolve_folds
-from gpu_smds.ideal import Ideal
-from gpu_smds.manifolds import Manifold
-from gpu_smds.mds import classical_mds, embed_points
-from gpu_smds.solve import procrustes, ridge_, ridge_svd, signs
-from gpu_smds.stress import score_projections
+from gpu_smds.crossval.folds import resolve_folds
+from gpu_smds.geometry.classical_mds import classical_mds, embed_points
+from gpu_smds.geometry.manifold import Manifold
+from gpu_smds.metrics.reference import Ideal
+from gpu_smds.metrics.scores import score_projections
+from gpu_smds.solvers.minimum_norm import ridge_svd
+from gpu_smds.solvers.procrustes import closest_rotation
+from gpu_smds.solvers.ridge_systems import ridge_, signs
 
 
 def test_points_and_distances_of_the_circle_agree(rng):
@@ -100,21 +102,21 @@ def test_procrustes_is_the_polar_factor(rng, k, ratio):
     U, _ = np.linalg.qr(rng.normal(size=(20, k)))
     V, _ = np.linalg.qr(rng.normal(size=(k, k)))
     M = U * np.geomspace(1.0, ratio, k) @ V.T
-    found, undetermined = procrustes(torch.from_numpy(M)[None])
+    found, undetermined = closest_rotation(torch.from_numpy(M)[None])
     assert not undetermined.any()
     np.testing.assert_allclose(found[0].numpy(), U @ V.T, atol=1e-14 / ratio + 1e-13)
 
 
 def test_procrustes_with_fewer_features_than_components(rng):
     M = torch.from_numpy(rng.normal(size=(4, 1, 2)))
-    found, undetermined = procrustes(M)
+    found, undetermined = closest_rotation(M)
     np.testing.assert_allclose(found.numpy(), (M / M.norm(dim=2, keepdim=True)).numpy())
     assert not undetermined.any()
 
 
 def test_procrustes_without_a_direction_is_flagged(rng):
     M = np.outer(rng.normal(size=6), [1.0, 2.0])
-    assert procrustes(torch.from_numpy(M)[None])[1].tolist() == [True]
+    assert closest_rotation(torch.from_numpy(M)[None])[1].tolist() == [True]
 
 
 @pytest.mark.parametrize("n", [2, 3, 200])

@@ -9,8 +9,9 @@ from budgets import smallest
 from scipy.stats import false_discovery_control
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit
 
-from gpu_smds import METRICS, SignificanceMap, Status, score_map, significance_map, smoothers, solve
-from gpu_smds.p_values import false_discovery, family_wise
+from gpu_smds import METRICS, SignificanceMap, Status, score_map, significance_map
+from gpu_smds.inference.p_values import false_discovery, family_wise
+from gpu_smds.solvers import hat_matrix, procrustes, ridge_forms, ridge_systems
 
 N = 48
 # Another number of threads takes another library, another budget other blocks: on states as well
@@ -181,8 +182,8 @@ def test_massive_states_are_solved_by_the_svd(rng, monkeypatch, d, standardize):
         taken.append(int(doubtful.sum()))
         return plain(fold, T, factors, doubtful)
 
-    plain = smoothers._from_svd
-    monkeypatch.setattr(smoothers, "_from_svd", counted)
+    plain = hat_matrix._from_svd
+    monkeypatch.setattr(hat_matrix, "_from_svd", counted)
     arguments = {"alpha": 1e-2, "standardize": standardize}
     found = significance_map(X, y, 6, **arguments)
     if standardize is None:
@@ -194,9 +195,9 @@ def test_massive_states_are_solved_by_the_svd(rng, monkeypatch, d, standardize):
 def test_states_beyond_cholesky(rng, monkeypatch):
     y = cases.labels(rng, N)
     taken = []
-    plain = smoothers._from_svd
+    plain = hat_matrix._from_svd
     monkeypatch.setattr(
-        smoothers, "_from_svd", lambda *given: (taken.append(given[3]), plain(*given))[1]
+        hat_matrix, "_from_svd", lambda *given: (taken.append(given[3]), plain(*given))[1]
     )
     for d in (20, 90):
         X = cases.states(rng, y, (2,), d, outlier=1e9)
@@ -332,8 +333,8 @@ def test_permutations_that_change_nothing_count(rng):
 def test_rigid_maps_of_many_features_take_products_between_samples(rng, monkeypatch, standardize):
     y = cases.labels(rng, N)
     X = cases.states(rng, y, (3,), 70, outlier=3.0)
-    taken, plain = [], smoothers.inverse_root
-    monkeypatch.setattr(smoothers, "inverse_root", lambda G: (taken.append(1), plain(G))[1])
+    taken, plain = [], procrustes.inverse_root
+    monkeypatch.setattr(procrustes, "inverse_root", lambda G: (taken.append(1), plain(G))[1])
     arguments = {"orthonormal": True, "standardize": standardize}
     found = significance_map(X, y, 40, **arguments)
     assert taken
@@ -354,20 +355,20 @@ def test_many_samples_take_two_factors(rng, monkeypatch, standardize):
     n, d = 120, 5
     y = cases.labels(rng, n)
     X = cases.states(rng, y, (3,), d)
-    assert smoothers.in_factors(80, 40, d)
+    assert ridge_forms.in_factors(80, 40, d)
     found = significance_map(X, y, 6, standardize=standardize)
     _check(X, y, found, tried=(0, 5), standardize=standardize)
-    plain = solve.RidgeSolution.doubtful
+    plain = ridge_systems.RidgeSolution.doubtful
 
     def second_is(*given):
         lost = plain(*given)
         lost[min(1, len(lost) - 1)] = True
         return lost
 
-    monkeypatch.setattr(solve.RidgeSolution, "doubtful", second_is)
+    monkeypatch.setattr(ridge_systems.RidgeSolution, "doubtful", second_is)
     again = significance_map(X, y, 6, standardize=standardize)
     np.testing.assert_allclose(again.null, found.null, rtol=0, atol=tolerances.SCORE)
-    monkeypatch.setattr(smoothers, "in_factors", lambda *sizes: False)
+    monkeypatch.setattr(ridge_forms, "in_factors", lambda *sizes: False)
     whole = significance_map(X, y, 6, standardize=standardize)
     np.testing.assert_allclose(whole.null, found.null, rtol=0, atol=tolerances.SCORE)
 
@@ -425,7 +426,7 @@ def test_budget_and_threads_change_nothing(rng, monkeypatch, solver):
     whole = significance_map(X, y, 20, **more)
     # As tight as it goes: one site and few permutations at a time.
     found = [smallest(lambda budget: significance_map(X, y, 20, memory_budget=budget, **more))]
-    monkeypatch.setattr("gpu_smds.significance._CHUNK_BYTES", {"cpu": 1 << 14})
+    monkeypatch.setattr("gpu_smds.inference.permutation_test._CHUNK_BYTES", {"cpu": 1 << 14})
     found.append(significance_map(X, y, 20, **more))
     threads = torch.get_num_threads()
     try:

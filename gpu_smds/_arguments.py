@@ -1,0 +1,315 @@
+"""Checks of arguments, each with an error of one line that says what to pass instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Integral, Real
+from reprlib import Repr
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpu_smds._memory import SMALL, check_fits, free_memory, in_words, total_memory
+
+# Memory that may be used on the CPU where nothing is said and little is free.
+_CPU_BUDGET = 512 << 20
+# Larger labels have squares that overflow.
+_LARGEST_LABEL = 1e150
+# Up to here float64 holds every integer.
+_EXACT = 2**53
+# What counts something is less than that: an index, or the size of an array.
+_COUNTABLE = 2**63
+_REPR = Repr()
+_REPR.maxother = _REPR.maxstring = 60
+
+
+def shown(value: Any) -> str:
+    """A value for an error message: its ``repr`` in one line, cut where it is long."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        return " ".join(_REPR.repr(value).split())
+    except ValueError:  # an integer somewhere in it is too long to be written
+        return f"a {type(value).__name__}"
+
+
+def one_line(error: BaseException) -> str:
+    """What another library's error says, in one line."""
+    return " ".join(str(error).split())
+
+
+def as_flag(value: Any, name: str) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    TypeError
+        Anything else: the text "False" would count as true.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def as_integer(value: Any, name: str, least: int = 0, countable: bool = True) -> int:
+    """An integer of at least ``least``, and small enough to count something unless told otherwise.
+
+    Raises
+    ------
+    TypeError
+        No integer: floats and booleans are none.
+    ValueError
+        Out of range.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
+    number = int(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {shown(number)}")
+    if countable and number >= _COUNTABLE:
+        raise ValueError(f"{name} must be below 2**63, got {shown(number)}")
+    return number
+
+
+def as_share(value: Any, name: str) -> float:
+    """A number between 0 and 1, such as a level of significance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No number, or one outside of 0 to 1, such as a percentage.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number between 0 and 1, got {shown(value)}")
+    share = float(value)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {shown(value)}")
+    return share
+
+
+def refuse_masked(value: Any, name: str) -> None:
+    """Raise ValueError for masked entries, which would count as whatever the mask hides."""
+    # A list of masked arrays, or one that holds numpy.ma.masked, loses the mask as well.
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(np.ma.is_masked(part) for part in parts):
+        raise ValueError(f"{name} has masked entries: fill or drop them")
+
+
+def refuse_special(value: Any, name: str) -> None:
+    """Raise TypeError for tensors and matrices that are no plain arrays, with what to call."""
+    if isinstance(value, torch.masked.MaskedTensor):
+        raise TypeError(
+            f"{name} is a MaskedTensor: fill or drop masked entries, then pass {name}.get_data()"
+        )
+    if isinstance(value, torch.Tensor):
+        if value.is_nested:
+            raise TypeError(f"{name} is a nested tensor: stack its parts to a plain one")
+        if value.is_quantized:
+            raise TypeError(f"{name} is a quantized tensor: pass {name}.dequantize()")
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} is a sparse tensor: pass {name}.to_dense()")
+        if value.is_meta:
+            raise TypeError(f"{name} is on the device 'meta' and has no values: load them first")
+    elif hasattr(value, "tocsr"):
+        raise TypeError(f"{name} is a sparse matrix: pass {name}.toarray()")
+
+
+def as_real(value: Any, name: str) -> np.ndarray:
+    """Numbers of any kind as float64, on the CPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Anything that numpy takes for numbers and that is none: text, dates, complex numbers, whose
+        imaginary part would be dropped, and masked arrays, whose mask would be.
+    """
+    # By far the most calls: labels that were checked before.
+    if type(value) is np.ndarray and value.dtype == np.float64:
+        return value
+    refuse_special(value, name)
+    if isinstance(value, torch.Tensor):
+        if value.dtype == torch.float64 and value.is_cpu:
+            return value.detach().resolve_neg().numpy()
+        value = value.detach().cpu().resolve_conj().resolve_neg()
+        # numpy knows no bfloat16.
+        value = value.double() if value.is_floating_point() else value
+    refuse_masked(value, name)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers: {one_line(error)}") from error
+    kind = array.dtype.kind
+    if kind == "c":
+        raise ValueError(f"{name} must be real, got complex numbers: take their real part")
+    if kind not in "fiubO" or (kind == "O" and any(isinstance(v, str | bytes) for v in array.flat)):
+        raise ValueError(f"{name} must be numbers, got {array.dtype}: convert them first")
+    try:
+        numbers: np.ndarray = np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be numbers: {one_line(error)}") from error
+    if kind in "iu" and (numbers.astype(array.dtype) != array).any():
+        raise ValueError(f"{name} hold integers beyond 2**53, which differ by less than rounding")
+    return numbers
+
+
+def as_labels(y: Any, n: int, constant: bool = False) -> np.ndarray:
+    """Labels as float64 ``(n,)`` or ``(n, k)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No numbers, wrong length or shape, NaN or inf, values whose squares overflow, or all labels
+        equal (unless ``constant`` allows it).
+    """
+    labels = as_real(y, "labels")
+    if labels.ndim not in (1, 2) or labels.shape[1:] == (0,):
+        raise ValueError(f"labels must be (n,) or (n, k), got shape {labels.shape}")
+    if len(labels) != n:
+        raise ValueError(f"X has {n} samples but y has {len(labels)} labels")
+    if not np.isfinite(labels).all():
+        bad = int((~np.isfinite(labels)).reshape(n, -1).any(1).sum())
+        raise ValueError(f"{bad} of {n} labels are NaN or infinite: remove those samples")
+    if n and (largest := float(np.abs(labels).max())) > _LARGEST_LABEL:
+        raise ValueError(
+            f"labels of up to {largest:g} have squares that overflow: scale them, say to [0, 1]"
+        )
+    if not constant and (labels == labels[0]).all():
+        raise ValueError("all labels are equal: there is no geometry to find")
+    return labels
+
+
+def as_alphas(alpha: Any, name: str = "alpha") -> tuple[tuple[float, ...], bool]:
+    """Ridge penalties and whether a list was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Anything but real numbers that are finite and not negative; an empty list.
+    """
+    refuse_special(alpha, name)
+    refuse_masked(alpha, name)
+    if isinstance(alpha, torch.Tensor):
+        alpha = alpha.detach().cpu().double().numpy() if alpha.is_floating_point() else alpha
+        alpha = np.asarray(alpha)
+    if isinstance(alpha, np.ndarray) and alpha.ndim != 1:
+        if alpha.ndim:
+            raise ValueError(f"{name} must be a number or a list, got shape {alpha.shape}")
+        alpha = alpha.item()
+    is_list = isinstance(alpha, Sequence | np.ndarray) and not isinstance(alpha, str | bytes)
+    if is_list:
+        _check_length(alpha, name)
+    alphas = tuple(_as_alpha(value, name) for value in (alpha if is_list else (alpha,)))
+    if not alphas:
+        raise ValueError(f"{name} is an empty list")
+    return alphas, is_list
+
+
+def _check_length(values: Sequence[Any] | np.ndarray, name: str) -> None:
+    """Raise ValueError for a list that does not fit the memory as floats, say range(10**12)."""
+    count = len(values)
+    check_fits(32 * count, f"{name} of {count:,} values", "their list", torch.device("cpu"))
+
+
+def _as_alpha(value: Any, name: str) -> float:
+    if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Decimal):
+        raise TypeError(f"{name} must be a real number, got {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not (np.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} must be finite and not negative, got {shown(value)}")
+    return number
+
+
+def as_list(value: Any, name: str) -> tuple[list[Any], bool]:
+    """A list or tuple as a list, anything else as a list of one."""
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ValueError(f"{name} is an empty list")
+        return list(value), True
+    return [value], False
+
+
+def as_dtype(dtype: Any) -> torch.dtype:
+    """Dtype of the large matrices of a ridge fit; None is float64."""
+    if dtype is None:
+        return torch.float64
+    if not isinstance(dtype, torch.dtype) or dtype not in (torch.float64, torch.float32):
+        raise ValueError(
+            f"dtype must be None, torch.float64 or torch.float32, got {shown(dtype)}: lower "
+            "precision does not hold a ridge fit on real hidden states"
+        )
+    return dtype
+
+
+def check_choice(value: Any, choices: Sequence[str | bool | None], name: str) -> None:
+    """Raise ValueError listing the choices."""
+    # Only text is compared: 1 is no True, and arrays answer with an array.
+    if not any(value is c or (isinstance(value, str) and value == c) for c in choices):
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {listed}, got {shown(value)}")
+
+
+def resolve_device(device: Any, default: torch.device) -> torch.device:
+    """A torch device, CPU or CUDA; None means where the states are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another device, or CUDA asked for and not available.
+    """
+    if device is None:
+        chosen = default
+    elif isinstance(device, bool) or not isinstance(device, str | int | torch.device):
+        raise TypeError(f"device must be None, 'cpu' or 'cuda', got {shown(device)}")
+    else:
+        try:
+            chosen = torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"device must be 'cpu' or 'cuda', got {shown(device)}") from None
+    if chosen.type == "cpu":
+        return torch.device("cpu")
+    if chosen.type != "cuda":
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {str(chosen)!r}")
+    if not torch.cuda.is_available():
+        raise ValueError("device 'cuda' was asked for, but torch sees no CUDA device here")
+    # Another thread's current device need not be that of the caller.
+    index = torch.cuda.current_device() if chosen.index is None else chosen.index
+    if index >= torch.cuda.device_count():
+        raise ValueError(f"device {str(chosen)!r} was asked for, but torch sees no such device")
+    return torch.device("cuda", index)
+
+
+def resolve_budget(memory_budget: Any, device: torch.device) -> int:
+    """Bytes to allocate beyond the input: the given number, or a share of what is free.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No whole number, none above 0, or more than the device has in all.
+    """
+    if memory_budget is None:
+        if device.type == "cuda":
+            return free_memory(device) // 2
+        return max(_CPU_BUDGET, free_memory(device) // 8)
+    # 2e9 is meant as it stands; half a byte, and infinity, are not.
+    whole = isinstance(memory_budget, float | np.floating) and float(memory_budget).is_integer()
+    if not whole and (isinstance(memory_budget, bool) or not isinstance(memory_budget, Integral)):
+        raise TypeError(
+            f"memory_budget must be a whole number of bytes, such as 4 * 10**9, or None, got "
+            f"{shown(memory_budget)}"
+        )
+    budget = int(memory_budget)
+    if budget <= 0:
+        raise ValueError(f"memory_budget must be a positive number of bytes, got {shown(budget)}")
+    if budget > SMALL and 0 < (total := total_memory(device)) < budget:
+        raise ValueError(
+            f"memory_budget is {in_words(budget)}, but the {device.type} has {in_words(total)} in "
+            "all: give less, or None for a share of what is free"
+        )
+    return budget

@@ -1,0 +1,1 @@
+"""Blocks of sites, folds and ideals to projections and statuses: joins the rooms below."""

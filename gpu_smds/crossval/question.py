@@ -1,0 +1,112 @@
+"""What is asked: labels, the manifolds they may lie on, metrics, and how samples are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from gpu_smds._arguments import as_labels, as_list
+from gpu_smds.crossval.folds import Folds, resolve_folds
+from gpu_smds.crossval.ideals import Ideals, Target
+from gpu_smds.geometry.manifold import Manifold, resolve_manifold
+from gpu_smds.metrics.scores import metric_name
+from gpu_smds.solvers.spec import Solver
+
+
+@dataclass(frozen=True)
+class Question:
+    """Labels against manifolds, by metrics, over folds.
+
+    Attributes
+    ----------
+    labels
+        ``(n,)`` or ``(n, k)`` in the order of the samples. Folds read the rows in an order of
+        their own, into which only this class brings labels.
+    manifolds, metrics
+        What the labels are compared with, and how; the first metrics of all where a target takes
+        some only.
+    folds
+        How samples are held out.
+    lists
+        Which of "manifold" and "metric" were given as lists, and so are axes of the result.
+    """
+
+    labels: np.ndarray
+    manifolds: tuple[Manifold, ...]
+    metrics: tuple[str, ...]
+    folds: Folds
+    lists: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls,
+        n: int,
+        y: Any,
+        manifold: Any,
+        metric: Any,
+        cv: Any,
+        groups: Any = None,
+        n_components: int | None = None,
+        single: str = "",
+    ) -> Self:
+        """Check the arguments of a public function for ``n`` samples.
+
+        ``single`` is its name if it takes only one manifold and metric.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Arguments out of their range, or that do not fit the number of samples.
+        """
+        labels = as_labels(y, n)
+        manifolds, many_manifolds = as_list(manifold, "manifold")
+        metrics, many_metrics = as_list(metric, "metric")
+        if single and (many_manifolds or many_metrics):
+            raise ValueError(f"{single} takes one manifold and metric, not lists")
+        return cls(
+            labels,
+            tuple(resolve_manifold(value, n_components) for value in manifolds),
+            tuple(metric_name(value) for value in metrics),
+            resolve_folds(cv, labels, groups),
+            frozenset(
+                name
+                for name, many in (("manifold", many_manifolds), ("metric", many_metrics))
+                if many
+            ),
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the manifolds."""
+        return [manifold.name for manifold in self.manifolds]
+
+    def in_order(self, values: np.ndarray) -> np.ndarray:
+        """Values of the samples ``(n, ...)`` in the order in which the folds read the rows."""
+        ordered: np.ndarray = values[self.folds.order]
+        return ordered
+
+    def target(
+        self,
+        manifold: Manifold,
+        device: torch.device,
+        keep_bytes: int,
+        labels: np.ndarray | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> Target:
+        """One manifold in every fold, for the labels or for others of the same samples.
+
+        ``keep_bytes`` is what its ideal distances in one fold may take.
+        """
+        given = self.labels if labels is None else labels
+        asked = self.metrics if metrics is None else metrics
+        return Target.of(manifold, self.folds, self.in_order(given), device, keep_bytes, asked)
+
+    def ideals(self, solver: Solver, device: torch.device, budget: int) -> Ideals:
+        """All manifolds in every fold, with distances that share a memory budget."""
+        keep = budget // (8 * len(self.manifolds) * len(self.folds))
+        targets = [self.target(manifold, device, keep) for manifold in self.manifolds]
+        return Ideals(targets, self.metrics, self.folds, solver, device)

@@ -1,0 +1,1 @@
+"""Labels to ideal distances and embeddings. Knows nothing of hidden states."""

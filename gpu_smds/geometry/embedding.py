@@ -1,0 +1,57 @@
+"""What a map is fitted to: the ideal embedding of some labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_smds.geometry.defined_pairs import DefinedPairs
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a map is fitted to.
+
+    Attributes
+    ----------
+    Y
+        ``(n, k)`` float64 ideal embedding.
+    determined
+        False where tied eigenvalues make Y one of many.
+    degenerate
+        True where all labels fall on one point.
+    incomplete
+        Ideal distances ``(n, n)``, where some are undefined (negative): the map is then fitted
+        to them and not to Y.
+    """
+
+    Y: Tensor
+    determined: bool
+    degenerate: bool
+    incomplete: Tensor | None = None
+
+    @cached_property
+    def pairs(self) -> DefinedPairs:
+        """What the solver for incomplete distances needs of them, the same for every site."""
+        assert self.incomplete is not None
+        return DefinedPairs.of(self.incomplete, self.Y.shape[1])
+
+    @classmethod
+    def of(cls, Y: Tensor, determined: bool, D: Tensor | None = None) -> Embedding:
+        """Judge an embedding of distances D, which a set of points need not give."""
+        if D is not None and bool(D.min() < 0):
+            return cls(Y, True, not bool(D.max() > 0), D)
+        # Points that differ by rounding only (two labels a whole turn apart) count as one.
+        return cls(Y, determined, bool((Y - Y.mean(0)).abs().max() <= 1e-12))
+
+    @classmethod
+    def given(cls, Y: Any, D: Any, device: torch.device) -> Embedding:
+        """Take the arrays of a foreign parametrization as they are."""
+        coordinates = torch.from_numpy(np.asarray(Y, dtype=np.float64)).to(device)
+        distances = torch.from_numpy(np.asarray(D, dtype=np.float64)).to(device)
+        return cls.of(coordinates, True, distances)

@@ -1,0 +1,114 @@
+"""What a shape is: labels to ideal distances, and for some to points."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu_smds._arguments import as_flag, as_real
+
+
+class BaseShape(ABC):
+    """Ideal geometry of labels, as pairwise distances. Subclass it for shapes of your own.
+
+    A subclass defines ``_compute_distances`` and may set the class attributes below. Counterpart
+    of ``smds.shapes.BaseShape``, whose subclasses work here with the import changed.
+
+    Distances are formed in numpy by the formula of smds, operation by operation, on whatever
+    device the states are: the rank metrics see ties, and ties depend on the last bit.
+
+    Attributes
+    ----------
+    y_ndim
+        Accepted number of label axes: 1 for ``(n,)``, 2 for ``(n, k)``, or a tuple of both.
+    n_components
+        Components kept of the embedding where the caller names none.
+    normalize_labels
+        Map the labels of each call to [0, 1] by their smallest and largest value.
+    """
+
+    y_ndim: int | tuple[int, ...] = 1
+    n_components: int = 2
+    normalize_labels: bool = False
+
+    @abstractmethod
+    def _compute_distances(self, y: np.ndarray) -> np.ndarray:
+        """Distances ``(n, n)`` of validated, normalised float64 labels; negative = undefined."""
+
+    def __call__(self, y: Any) -> Any:
+        """Ideal distances ``(n, n)`` float64; torch in, torch out on the same device.
+
+        Raises
+        ------
+        ValueError
+            Labels that the shape does not take.
+        """
+        distances = self._compute_distances(self.prepare(y))
+        n = len(y)
+        if distances.shape != (n, n):
+            raise ValueError(
+                f"{type(self).__name__} gave distances of shape {distances.shape} for {n} labels, "
+                f"expected ({n}, {n})"
+            )
+        np.fill_diagonal(distances, 0)
+        return torch.from_numpy(distances).to(y.device) if isinstance(y, Tensor) else distances
+
+    def accepts(self, ndim: int) -> bool:
+        """Whether labels with that many axes suit the shape."""
+        return ndim in np.atleast_1d(self.y_ndim)
+
+    def prepare(self, y: Any) -> np.ndarray:
+        """Labels as validated float64, normalised where the shape does so."""
+        labels = self._validate_input(as_real(y, "labels"))
+        normalize = as_flag(self.normalize_labels, "normalize_labels")
+        return self._do_normalize_labels(labels) if normalize else labels
+
+    def _validate_input(self, y: np.ndarray) -> np.ndarray:
+        if y.size == 0:
+            raise ValueError("labels are empty")
+        if self.accepts(1) and y.shape[1:] == (1,):
+            y = y.reshape(-1)
+        if not self.accepts(y.ndim):
+            wanted = " or ".join({1: "(n,)", 2: "(n, k)"}[d] for d in np.atleast_1d(self.y_ndim))
+            raise ValueError(
+                f"{type(self).__name__} takes labels of shape {wanted}, got {tuple(y.shape)}"
+            )
+        return y
+
+    @staticmethod
+    def _do_normalize_labels(y: np.ndarray) -> np.ndarray:
+        low, high = np.min(y), np.max(y)
+        if high == low:
+            return np.zeros_like(y, dtype=float)
+        normalized: np.ndarray = (y - low) / (high - low)
+        return normalized
+
+    def parameters(self) -> dict[str, Any]:
+        """Constructor arguments, from the attributes of the same names."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{name}={value!r}" for name, value in self.parameters().items())
+        return f"{type(self).__name__}({listed})"
+
+
+class PointShape(BaseShape):
+    """A shape that is a set of points whose Euclidean distances are the ideal ones.
+
+    Its classical MDS embedding is the PCA of the points: no n × n eigendecomposition is needed.
+    """
+
+    @abstractmethod
+    def _points(self, y: Tensor) -> Tensor:
+        """Points ``(n, p)`` of validated, normalised float64 labels."""
+
+    def points(self, y: Any) -> Tensor:
+        """Points ``(n, p)`` float64 of labels, on the device of ``y`` where that is a tensor."""
+        device = y.device if isinstance(y, Tensor) else "cpu"
+        return self._points(torch.from_numpy(self.prepare(y)).to(device))

@@ -1,0 +1,1 @@
+"""How much a score is worth: permutation tests, intervals, nested choice, comparisons."""

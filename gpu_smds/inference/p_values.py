@@ -1,0 +1,38 @@
+"""Corrections of p-values for many sites: family-wise by max-T, and the false discovery rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Permutations that exchange equal labels give the same score but for rounding, and count as such.
+ROUNDING = 1e-12
+
+
+def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Family-wise p ``(*sites)`` by max-T of scores ``(*sites)`` and a null ``(m, *sites)``.
+
+    A site's scores are standardised by the mean and standard deviation over all m + 1 label sets,
+    the given one included, which makes them exchangeable and the test exact.
+    """
+    every = np.concatenate([score[None], null]).reshape(len(null) + 1, -1)
+    defined = np.isfinite(every).all(0)
+    # Where all labels give one score but for rounding there is nothing to find.
+    tested = defined & (np.ptp(every, axis=0) > ROUNDING)
+    p = np.where(defined, 1.0, np.nan)
+    if tested.any():
+        t = every[:, tested]
+        t = (t - t.mean(0)) / t.std(0)
+        largest = t.max(1)
+        p[tested] = (largest[:, None] >= t[0] - 1e3 * ROUNDING).mean(0)
+    return p.reshape(score.shape)
+
+
+def false_discovery(p: np.ndarray) -> np.ndarray:
+    """Benjamini and Hochberg's q ``(*sites)`` of p values; NaN where p is."""
+    q = np.full(p.size, np.nan)
+    flat = p.reshape(-1)
+    at = np.flatnonzero(np.isfinite(flat))
+    order = at[np.argsort(flat[at])][::-1]
+    ranks = np.arange(len(order), 0, -1)
+    q[order] = np.minimum.accumulate(np.minimum(flat[order] * len(order) / ranks, 1.0))
+    return q.reshape(p.shape)

@@ -1,0 +1,1 @@
+"""Arrays to arrays, on the CPU and on CUDA: matrix products, factors, compiled loops."""

@@ -1,0 +1,1 @@
+"""The public maps over all sites and their results. No algebra."""

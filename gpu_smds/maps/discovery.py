@@ -1,0 +1,346 @@
+"""Which manifold is it? Many of them scored on the same sites, ranked, and told from chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from gpu_smds._arguments import as_integer, as_list, shown
+from gpu_smds._files import File, read_tensors, save_tensors
+from gpu_smds._memory import check_fits
+from gpu_smds._progress import Progress
+from gpu_smds.crossval.ideals import Ideals, Target
+from gpu_smds.crossval.question import Question
+from gpu_smds.crossval.score_job import ScoreJob
+from gpu_smds.geometry.manifold import Manifold
+from gpu_smds.maps.score_map import ScoreMap
+from gpu_smds.metrics.scores import METRICS
+from gpu_smds.sites.checkpoint import Checkpoint
+from gpu_smds.sites.place import Place
+from gpu_smds.sites.status import Status
+from gpu_smds.solvers.spec import Solver
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What discovery tries where nothing is named, the plainest first: the shapes that smds tries, less
+#: chain, whose map is fitted by iteration where labels leave distances undefined, and which is the
+#: same as discrete_circular where they do not.
+DEFAULT_MANIFOLDS = (
+    "euclidean",
+    "log_linear",
+    "semicircular",
+    "circular",
+    "discrete_circular",
+    "spiral",
+    "cluster",
+    "torus",
+    "klein_bottle",
+    "spherical",
+    "cylindrical",
+    "geodesic",
+)
+
+_KIND = "gpu_smds.Discovery"
+# Scores closer than this are equal: some labels make one shape of two (half a ring is a line).
+_EQUAL = 1e-9
+
+# A score counts as more than chance from so many standard deviations above the mean of the scores
+# under shuffled labels.
+_ABOVE_CHANCE = 3.0
+
+#: Values of :attr:`Discovery.winner` where no manifold wins.
+NOTHING, UNDEFINED = -1, -2
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Scores of many manifolds on the same sites.
+
+    Attributes
+    ----------
+    scores
+        Axes ``(manifold, metric, fold, *sites)``; ``scores.coords`` names manifolds and metrics.
+    sources
+        The manifolds by those names.
+    skipped
+        Manifolds that do not take the labels, and why.
+    baseline
+        ``(manifold, shuffles, *sites)`` means over folds of the first metric under shuffled
+        labels, or None.
+    """
+
+    scores: ScoreMap
+    sources: dict[str, Manifold] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    baseline: np.ndarray | None = None
+
+    @property
+    def manifolds(self) -> list[str]:
+        """Names along the first axis."""
+        return list(self.scores.coords["manifold"])
+
+    @property
+    def beats_baseline(self) -> np.ndarray:
+        """``(manifold, *sites)`` bool: the first metric is above chance.
+
+        Above chance: more than three standard deviations above the mean of the scores under
+        shuffled labels. Everything that is defined, where nothing was shuffled. This is a rough
+        cut for maps, not a test.
+        """
+        score = self.scores.mean[:, 0]
+        if self.baseline is None:
+            return np.isfinite(score)
+        mean, spread = self.baseline.mean(axis=1), self.baseline.std(axis=1, ddof=1)
+        above: np.ndarray = score > mean + _ABOVE_CHANCE * spread
+        return above
+
+    @property
+    def winner(self) -> np.ndarray:
+        """``(*sites)`` number of the best manifold that beats its baseline, by the first metric.
+
+        The first of equal ones; −1 where none does, −2 where no manifold has a score.
+        """
+        score = self.scores.mean[:, 0]
+        eligible = np.where(self.beats_baseline, score, -np.inf)
+        best = (eligible >= eligible.max(0) - _EQUAL).argmax(0)
+        winner = np.where(np.isfinite(eligible).any(0), best, NOTHING)
+        return np.where(np.isfinite(score).any(0), winner, UNDEFINED)
+
+    @property
+    def margin(self) -> np.ndarray:
+        """``(*sites)`` lead of the winner over the best of the others; NaN without a winner.
+
+        0 where one that does not beat its own baseline scores higher.
+        """
+        score, winner = self.scores.mean[:, 0], self.winner
+        index = np.maximum(winner, 0)[None]
+        own = np.take_along_axis(score, index, axis=0)[0]
+        others = np.where(np.isfinite(score), score, -np.inf)
+        np.put_along_axis(others, index, -np.inf, axis=0)
+        second = others.max(0)
+        lead = np.where(np.isfinite(second), np.maximum(own - second, 0), own)
+        return np.where(winner >= 0, lead, np.nan)
+
+    def save(self, path: str | Path | File) -> None:
+        """Write a safetensors file, atomically. The manifolds are kept by name only."""
+        header = {
+            "dims": self.scores.dims,
+            "coords": self.scores.coords,
+            "metadata": self.scores.metadata,
+            "skipped": self.skipped,
+        }
+        tensors = {"scores": self.scores.scores, "status": self.scores.status}
+        if self.baseline is not None:
+            tensors["baseline"] = self.baseline
+        save_tensors(path, _KIND, tensors, header)
+
+    @classmethod
+    def load(cls, path: str | Path | File) -> Self:
+        """Read what :meth:`save` wrote, all but ``sources``.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            No such file; cut short or not a discovery.
+        """
+        with read_tensors(path, _KIND) as (tensors, facts):
+            scores = ScoreMap.of_file(tensors, facts)
+            baseline = tensors.get("baseline")
+            n_manifolds, *sites = scores.mean[:, 0].shape
+            if scores.dims[:3] != ("manifold", "metric", "fold"):
+                raise ValueError(f"its axes are {scores.dims}")
+            if baseline is not None and (len(baseline), *baseline.shape[2:]) != (
+                n_manifolds,
+                *sites,
+            ):
+                raise ValueError("its baseline is of other sites")
+            return cls(scores, {}, dict(facts["skipped"]), baseline)
+
+    def table(self, axes: Sequence[str] | None = None) -> pd.DataFrame:
+        """Tidy table, one row per manifold, site and metric, ranked per site and metric.
+
+        Columns: ``manifold``, one per site axis, ``metric``, ``mean``, ``std``, ``fold_0`` …,
+        ``status``, ``rank`` (1 is best; empty where undefined). ``axes`` names the site axes;
+        two are layer and position unless it does.
+        """
+        import pandas as pd
+
+        sites = self.scores.scores.shape[3:]
+        if axes is None:
+            axes = ("layer", "position") if len(sites) == 2 else self.scores.dims[3:]
+        metrics = self.scores.coords["metric"]
+        index = pd.MultiIndex.from_product(
+            [self.manifolds, metrics, *(range(size) for size in sites)],
+            names=["manifold", "metric", *axes],
+        )
+        folds = np.moveaxis(self.scores.scores, 2, -1).reshape(len(index), -1)
+        frame = pd.DataFrame(
+            {"mean": self.scores.mean.ravel(), "std": self.scores.std.ravel()}
+            | {f"fold_{f}": folds[:, f] for f in range(folds.shape[1])},
+            index=index,
+        ).reset_index()
+        status = np.broadcast_to(self.scores.worst_status[:, None], self.scores.mean.shape).ravel()
+        frame["status"] = [Status(value).name.lower() for value in status]
+        site = [*axes, "metric"]
+        frame["rank"] = frame.groupby(site)["mean"].rank(ascending=False, method="min")
+        ordered = ["manifold", *axes, "metric", *frame.columns[len(site) + 1 :]]
+        return frame[ordered].sort_values([*site, "rank"], ignore_index=True)
+
+
+def discover(
+    X: Any,
+    y: Any,
+    manifolds: Any = None,
+    metric: Any = "scale_normalized_stress",
+    cv: Any = 5,
+    alpha: float = 1.0,
+    orthonormal: bool = False,
+    standardize: str | None = None,
+    n_components: int | None = None,
+    n_shuffles: int = 0,
+    seed: int = 0,
+    groups: Any = None,
+    device: Any = None,
+    memory_budget: int | None = None,
+    progress: Progress = False,
+    checkpoint: str | Path | Checkpoint | None = None,
+    solver: Any = None,
+) -> Discovery:
+    """Score many manifolds on every site; one Gram matrix per site serves them all.
+
+    Parameters
+    ----------
+    X, y, cv, alpha, orthonormal, standardize, groups, device, memory_budget, progress
+        As in :func:`gpu_smds.score_map`.
+    checkpoint, solver
+        As in :func:`gpu_smds.score_map`.
+    manifolds
+        Names, shapes or parametrizations; None tries ``DEFAULT_MANIFOLDS``. Those that do not take
+        the labels are skipped, with the reason.
+    metric
+        A metric or a list of them; "all" is all five. The first one ranks.
+    n_components
+        Components for all manifolds (2 in ``smds``); None takes each one's own.
+    n_shuffles, seed
+        Shuffles of the labels whose scores are the baseline, at least 2 or none.
+
+    Raises
+    ------
+    ValueError
+        Arguments that do not fit, or no manifold that takes the labels.
+    """
+    how = Solver.of(alpha, orthonormal, standardize, None, solver, single="discover")
+    n_shuffles = as_integer(n_shuffles, "n_shuffles")
+    if n_shuffles == 1:
+        raise ValueError(f"n_shuffles must be 0 or at least 2, got {n_shuffles}")
+    seed = as_integer(seed, "seed", countable=False)
+    place = Place.of(X, device, memory_budget)
+    metrics = list(METRICS) if isinstance(metric, str) and metric == "all" else metric
+    question = Question.of(
+        place.sites.n, y, candidates(manifolds), metrics, cv, groups, n_components
+    )
+    keep = place.budget // (8 * len(question.manifolds) * (1 + n_shuffles) * len(question.folds))
+    targets, skipped = _targets(question, place, keep)
+    shuffled = _shuffled(question, list(targets.values()), n_shuffles, seed, place, keep)
+    every = [*targets.values(), *shuffled]
+    ideals = Ideals(every, question.metrics, question.folds, how, place.device)
+    scores = ScoreJob.of(place, question, how, ideals)
+    place.run([scores.job(place, question)], "scoring", progress, checkpoint)
+    return _result(question, targets, skipped, n_shuffles, scores, place.sites.site_shape)
+
+
+def _targets(
+    question: Question, place: Place, keep: int
+) -> tuple[dict[str, Target], dict[str, str]]:
+    """The manifolds that take the labels, by name, and why the others do not."""
+    targets: dict[str, Target] = {}
+    skipped = {}
+    for name, manifold in _named(question.manifolds).items():
+        try:
+            manifold.check(question.labels)
+            targets[name] = question.target(manifold, place.device, keep)
+        except ValueError as error:
+            skipped[name] = str(error)
+    if not targets:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise ValueError(f"no manifold takes these labels ({reasons})")
+    return targets, skipped
+
+
+def _shuffled(
+    question: Question,
+    targets: Sequence[Target],
+    n_shuffles: int,
+    seed: int,
+    place: Place,
+    keep: int,
+) -> list[Target]:
+    """Every target with every shuffle of the labels, to be scored by the first metric."""
+    folds, n = question.folds, place.sites.n
+    rows = sum(fold.n_train for fold in folds.folds)
+    components = sum(target.n_components for target in targets)
+    scored = 9 * len(targets) * len(question.metrics) * len(folds) * len(place.sites)
+    check_fits(
+        n_shuffles * (8 * n + 8 * rows * components + scored),
+        f"n_shuffles={n_shuffles:,}",
+        "the shuffled labels, what they are fitted to and their scores",
+        place.device,
+    )
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(n) for _ in range(n_shuffles)]
+    first = question.metrics[:1]
+    return [
+        question.target(target.manifold, place.device, keep, question.labels[order], first)
+        for target in targets
+        for order in orders
+    ]
+
+
+def _result(
+    question: Question,
+    targets: dict[str, Target],
+    skipped: dict[str, str],
+    n_shuffles: int,
+    job: ScoreJob,
+    site_shape: tuple[int, ...],
+) -> Discovery:
+    scores, status = job.arrays()
+    count = len(targets)
+    baseline = None
+    if n_shuffles:
+        means = scores[count:, 0, 0].mean(axis=1)
+        baseline = means.reshape(count, n_shuffles, *site_shape)
+    n_folds, metrics = len(question.folds), list(question.metrics)
+    result = ScoreMap(
+        scores[:count, :, 0].reshape(count, len(metrics), n_folds, *site_shape),
+        status[:count, 0].reshape(count, n_folds, *site_shape),
+        ("manifold", "metric", "fold", *(f"site{axis}" for axis in range(len(site_shape)))),
+        {"manifold": list(targets), "metric": metrics},
+    )
+    sources = {name: target.manifold for name, target in targets.items()}
+    return Discovery(result, sources, skipped, baseline)
+
+
+def candidates(manifolds: Any) -> list[Any]:
+    """What to try: the manifolds of a list, or the default ones where nothing is given."""
+    if manifolds is None:
+        return list(DEFAULT_MANIFOLDS)
+    if isinstance(manifolds, str | bytes) or not isinstance(manifolds, Iterable):
+        raise TypeError(f"manifolds must be a list of manifolds, got {shown(manifolds)}")
+    return as_list(list(manifolds), "manifolds")[0]
+
+
+def _named(manifolds: Sequence[Manifold]) -> dict[str, Manifold]:
+    """By name; the same shape with other parameters gets a number."""
+    named: dict[str, Manifold] = {}
+    for manifold in manifolds:
+        name, count = manifold.name, 2
+        while name in named:
+            name, count = f"{manifold.name} {count}", count + 1
+        named[name] = manifold
+    return named

@@ -1,0 +1,191 @@
+"""Cross-validated scores of every site."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from gpu_smds._progress import Progress
+from gpu_smds.crossval.question import Question
+from gpu_smds.crossval.score_job import ScoreJob
+from gpu_smds.maps.score_map import ScoreMap
+from gpu_smds.sites.checkpoint import Checkpoint
+from gpu_smds.sites.job import Job
+from gpu_smds.sites.place import Place
+from gpu_smds.solvers.spec import Solver
+
+
+def score_map(
+    X: Any,
+    y: Any,
+    manifold: Any = "circular",
+    cv: Any = 3,
+    alpha: Any = 1.0,
+    orthonormal: bool = False,
+    standardize: str | None = None,
+    metric: Any = "scale_normalized_stress",
+    n_components: int | None = None,
+    groups: Any = None,
+    device: Any = None,
+    dtype: torch.dtype | None = None,
+    memory_budget: int | None = None,
+    progress: Progress = False,
+    checkpoint: str | Path | Checkpoint | None = None,
+    solver: Any = None,
+) -> ScoreMap:
+    """Cross-validated SMDS score of every site.
+
+    The counterpart of fitting ``smds.SupervisedMDS(manifold=..., alpha=...)`` on each training
+    part and calling ``score`` on each test part, at every site by itself.
+
+    Parameters
+    ----------
+    X
+        Hidden states ``(n_samples, *sites, n_features)``: torch tensor or numpy array of any
+        float dtype, with any number of site axes, or an object with ``shape``, ``dtype`` and
+        ``X[:, i, j, a:b]`` that reads lazily.
+    y
+        Labels ``(n_samples,)`` or ``(n_samples, k)``.
+    manifold
+        A name, a shape object (ours or of smds), a parametrization, or a callable labels →
+        distance matrix; the last and foreign shapes with ``n_components``.
+    cv
+        An int, a scikit-learn splitter, an iterable of (train, test) indices, or None to fit
+        and score on all samples.
+    alpha
+        Ridge penalty; 0 is minimum-norm least squares. The default is that of smds 1.6.6. Of a
+        list each takes a factorisation, but from 16 on all share one eigendecomposition.
+    orthonormal
+        Orthonormal Procrustes instead of ridge; ``alpha`` is then without effect.
+    standardize
+        None, "train" (z-score fitted on the training part) or "all" (on all samples).
+    metric
+        Name of a stress metric (:data:`gpu_smds.METRICS`) or a ``StressMetrics`` value.
+    n_components
+        Components of the embedding; None takes the manifold's own number.
+    groups
+        Passed to the splitter.
+    device
+        Where to compute; None is where X is (the CPU for numpy and lazy stores).
+    dtype
+        None or torch.float64: all arithmetic is float64. torch.float32, for GPUs whose float64
+        is slow: the ridge's large matrix products and factors are float32, and its solution is
+        refined on the float64 states until it is as good. Sites where that does not converge are
+        fitted in float64. Without effect on orthonormal maps and alpha = 0.
+    memory_budget
+        Bytes to allocate beyond the input; None takes a share of what is free.
+    progress
+        True for a bar on standard error, or a callable (done sites, all sites).
+    checkpoint
+        A file that keeps what is done: the same call goes on from there after an interruption of
+        any kind. It is removed at the end (see :class:`gpu_smds.Checkpoint`).
+    solver
+        How maps are fitted. None is "ridge", or "procrustes" if ``orthonormal`` is true. "pls" is
+        partial least squares, the counterpart of ``smds.HybridSMDS`` with scikit-learn's
+        ``PLSRegression``. Its latent variables are the projection: two of them, or as many as
+        ``solver=gpu_smds.PartialLeastSquares(n_latent=...)`` says (``n_components`` is the width
+        of the embedding). ``alpha`` and ``standardize`` are then without effect.
+
+    Lists of manifolds, metrics or alphas each add a leading axis and share one Gram matrix.
+
+    Returns
+    -------
+    ScoreMap
+        Axes ``(manifold, metric, alpha, fold, *sites)``, the first three only for lists.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Arguments that do not fit each other, with what to pass instead. A site that cannot be
+        scored is no error: its score is NaN and its status says why.
+    """
+    place = Place.of(X, device, memory_budget)
+    question = Question.of(place.sites.n, y, manifold, metric, cv, groups, n_components)
+    how = Solver.of(alpha, orthonormal, standardize, dtype, solver)
+    plan = ScorePlan.of(place, question, how)
+    place.run([plan.job], "scoring", progress, checkpoint)
+    return plan.result()
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """A score map that is yet to be computed.
+
+    Attributes
+    ----------
+    job
+        What to run.
+    """
+
+    job: Job
+    _place: Place
+    _question: Question
+    _solver: Solver
+    _scores: ScoreJob
+
+    @classmethod
+    def of(cls, place: Place, question: Question, solver: Solver) -> Self:
+        """Plan the scores of all sites."""
+        ideals = question.ideals(solver, place.device, place.budget)
+        scores = ScoreJob.of(place, question, solver, ideals)
+        return cls(scores.job(place, question), place, question, solver, scores)
+
+    @classmethod
+    def asked(cls, place: Place, y: Any, *arguments: Any, **named: Any) -> Self:
+        """As :func:`score_map` with these arguments, from ``y`` on, but for those of the place.
+
+        Raises
+        ------
+        TypeError
+            Arguments that :func:`score_map` does not take, or that say where to compute.
+        """
+        given = inspect.signature(score_map).bind(None, y, *arguments, **named).arguments
+        taken = _OF_THE_PLACE & given.keys()
+        if taken:
+            raise TypeError(f"{min(taken)} is not taken here: it is that of the whole pass")
+        asked = {
+            p.name: p.default for p in inspect.signature(score_map).parameters.values()
+        } | given
+        question = Question.of(
+            place.sites.n,
+            y,
+            *(asked[name] for name in ("manifold", "metric", "cv", "groups", "n_components")),
+        )
+        of_solver = ("alpha", "orthonormal", "standardize", "dtype", "solver")
+        solver = Solver.of(*(asked[name] for name in of_solver))
+        return cls.of(place, question, solver)
+
+    def result(self) -> ScoreMap:
+        """The scores, once the job has run."""
+        scores, status = self._scores.arrays()
+        # An axis for each list that was given; the others have length 1 and go.
+        listed = self._question.lists | ({"alpha"} if self._solver.many else set())
+        coords: dict[str, list[Any]] = {
+            "manifold": self._question.names,
+            "metric": list(self._question.metrics),
+            "alpha": list(self._solver.alphas),
+        }
+        site_shape = self._place.sites.site_shape
+        dims = (
+            *(name for name in coords if name in listed),
+            "fold",
+            *(f"site{axis}" for axis in range(len(site_shape))),
+        )
+        sizes = dict(zip(("manifold", "metric", "alpha", "fold"), scores.shape, strict=False))
+        kept = [sizes[dim] for dim in dims if dim in sizes]
+        kept_status = [sizes[dim] for dim in dims if dim in sizes and dim != "metric"]
+        return ScoreMap(
+            scores.reshape(*kept, *site_shape),
+            status.reshape(*kept_status, *site_shape),
+            dims,
+            coords,
+            fold_sizes=self._question.folds.sizes,
+        )
+
+
+# Arguments of score_map that say where it is computed, beside X.
+_OF_THE_PLACE = {"device", "memory_budget", "progress", "checkpoint"}

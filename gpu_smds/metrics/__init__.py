@@ -1,0 +1,1 @@
+"""Projections and ideal distances to scores. Knows neither solvers nor folds."""

@@ -1,0 +1,38 @@
+"""Least squares from the SVD of the states: minimum norm, and ridge where systems lose digits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def ridge_svd(X: Tensor, Y: Tensor, alpha: float) -> Tensor:
+    """Ridge or, for alpha = 0, minimum-norm least squares from the SVD of X.
+
+    Slower than the systems of :mod:`gpu_smds.solvers.ridge_systems`, and without their squared
+    condition.
+
+    Parameters
+    ----------
+    X
+        Centred training states ``(*batch, n, d)``.
+    Y
+        Centred embedding ``(n, k)``.
+    alpha
+        Ridge penalty, ≥ 0. With 0, singular values up to max(n, d)·eps of the largest count as
+        zero. smds cuts at 1e-15 of the largest instead, which keeps the direction that
+        centring has removed when d ≥ n; its result is then rounding noise in that direction.
+
+    Returns
+    -------
+    Wt : Tensor
+        ``(*batch, d, k)``.
+    """
+    U, S, Vt = torch.linalg.svd(X, full_matrices=False)
+    if alpha:
+        gain = S / (S.square() + alpha)
+    else:
+        cut = max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[..., :1]
+        gain = torch.where(cut < S, 1 / S, 0)
+    Wt: Tensor = Vt.mT @ (gain[..., None] * (U.mT @ Y))
+    return Wt

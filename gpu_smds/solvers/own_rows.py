@@ -1,0 +1,56 @@
+"""Rows that are projected by the maps fitted to them: the fold of a fit to all samples."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gpu_smds.kernels.linalg import gram, multiply, scatter
+from gpu_smds.solvers.ridge_systems import primal, signs
+
+
+class OwnRows:
+    """A :class:`gpu_smds.solvers.fold_solver.Fold` whose training and test rows are the same.
+
+    Parameters
+    ----------
+    rows
+        ``(b, n, d)`` centred.
+    """
+
+    shares = False
+    centred = True
+    cancelled = None
+
+    def __init__(self, rows: Tensor) -> None:
+        self._rows = rows
+        self.n_train = self.n_test = rows.shape[1]
+        self.in_features = primal(*rows.shape[1:])
+
+    @cached_property
+    def probe(self) -> Tensor:
+        """Combination ``(b, d)`` of the rows with random signs."""
+        return self._rows.mT @ signs(self.n_test, self._rows)
+
+    def train(self) -> Tensor:
+        """The rows ``(b, n, d)``."""
+        return self._rows
+
+    def test(self) -> Tensor:
+        """The rows ``(b, n, d)``."""
+        return self._rows
+
+    def project(self, Wt: Tensor) -> Tensor:
+        """Products ``(b, n, k)`` with maps ``(b, d, k)``."""
+        return self._rows @ Wt
+
+    def matrix(self, train: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Their scatter ``(b, d, d)`` or Gram matrix ``(b, n, n)``."""
+        rows = self._rows.to(dtype)
+        return scatter(rows) if self.in_features else gram(rows)
+
+    def test_gram(self, train: Tensor | None) -> Tensor:
+        """Products ``(b, n, n)`` of the rows with each other."""
+        return multiply(self._rows, self._rows.mT)

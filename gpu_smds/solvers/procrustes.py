@@ -1,0 +1,111 @@
+"""Orthonormal maps: Procrustes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gpu_smds.kernels.linalg import gram, multiply
+from gpu_smds.solvers.fold_solver import Fold, FoldSize, FoldSolver, Labels, Relabelling
+
+# Procrustes from the k × k matrix MᵀM squares the condition of M; below this ratio of
+# eigenvalues the squared error would show in the ninth digit and an SVD of M takes over.
+_SQUARED_CONDITION = 1e-6
+
+# From so many columns for each training sample on, products between samples are worth forming
+# (measured on the CPU at 4096 features).
+_WORTH = 8
+
+
+@dataclass(frozen=True)
+class Procrustes(FoldSolver):
+    """The map with orthonormal rows that is closest to XᵀY (Schönemann 1966).
+
+    Counterpart of ``SupervisedMDS(orthonormal=True)`` in smds.
+    """
+
+    name: ClassVar[str] = "procrustes"
+    reads_rows: ClassVar[bool] = False
+    refits: ClassVar[bool] = False
+
+    def fit(self, fold: Fold, labels: Labels) -> tuple[Tensor, Tensor]:
+        """As :meth:`FoldSolver.fit`; it needs only the products of states and labels."""
+        return closest_rotation(labels.products)
+
+    def relabelled(self, fold: Fold, trials: Tensor, count: int) -> Relabelling:
+        """As :meth:`FoldSolver.relabelled`, all label sets at once."""
+        T = fold.train()
+
+        def rotated(Y: Tensor) -> tuple[Tensor, Tensor]:
+            c, k, _ = Y.shape
+            M = multiply(T.mT, Y.flatten(0, 1).mT).unflatten(2, (c, k)).movedim(2, 1)
+            Wt, undetermined = closest_rotation(M)
+            Z = fold.project(Wt.movedim(1, 2).flatten(2)).mT
+            return Z.unflatten(1, (c, k)), undetermined
+
+        n_train, d = T.shape[1:]
+        if d <= n_train or _WORTH * count * trials.shape[1] <= n_train:
+            return rotated
+        # With M = TᵀY the map is M (MᵀM)^(−1/2), so that products between samples are all it takes.
+        K, K_test = gram(T), fold.project(T.mT)
+
+        def from_products(Y: Tensor) -> tuple[Tensor, Tensor]:
+            c, k, _ = Y.shape
+            rows = Y.flatten(0, 1)
+            image = multiply(rows, K).unflatten(1, (c, k))
+            root, hard = inverse_root(Y @ image.mT)
+            if bool(hard.any()):
+                return rotated(Y)
+            Z = root @ multiply(rows, K_test.mT).unflatten(1, (c, k))
+            return Z, torch.zeros_like(hard)
+
+        return from_products
+
+    def bytes_of_relabelling(self, size: FoldSize, trials: int) -> tuple[int, int]:
+        """As :meth:`FoldSolver.bytes_of_relabelling`."""
+        between = size.n_train * (size.n_train + size.n_test) * (size.d > size.n_train)
+        rows = size.n_train * size.d
+        return 8 * (rows + between), 16 * size.columns * size.d
+
+
+def closest_rotation(M: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal map closest to M: the polar factor UVᵀ of its SVD.
+
+    Parameters
+    ----------
+    M
+        XᵀY ``(*batch, d, k)``.
+
+    Returns
+    -------
+    Wt : Tensor
+        ``(*batch, d, k)`` with orthonormal columns (rows where d < k).
+    undetermined : Tensor
+        ``(*batch,)`` bool, where M has fewer than min(d, k) directions and any completion fits.
+    """
+    d, k = M.shape[-2:]
+    if d < k:
+        transposed, undetermined = closest_rotation(M.mT)
+        return transposed.mT, undetermined
+    root, hard = inverse_root(M.mT @ M)
+    Wt = M @ root
+    undetermined = torch.zeros_like(hard)
+    if bool(hard.any()):
+        U, S, Vt = torch.linalg.svd(M[hard], full_matrices=False)
+        Wt[hard] = U @ Vt
+        undetermined[hard] = S[..., -1] <= d * torch.finfo(S.dtype).eps * S[..., 0]
+    return Wt, undetermined
+
+
+def inverse_root(G: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse square roots ``(*batch, k, k)`` of MᵀM, and where M has to be decomposed itself.
+
+    There its condition ``(*batch)`` is such that its square loses too many digits.
+    """
+    values, vectors = torch.linalg.eigh(G)
+    hard = values[..., 0] <= _SQUARED_CONDITION * values[..., -1]
+    root = values.clamp(min=torch.finfo(values.dtype).tiny).rsqrt()
+    return (vectors * root[..., None, :]) @ vectors.mT, hard
