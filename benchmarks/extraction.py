@@ -30,11 +30,11 @@ from experiments import protocol
 from experiments.options import Options
 from experiments.plan import Plan
 from experiments.protocol import Setting
-from experiments.run import free_memory
+from experiments.run import release_memory
 from extract import study_prompts
 from extract.batches import cut
 from extract.capture import extract_states, known_token, padded, read_lengths
-from extract.models import load_model, load_tokenizer, resolve_device
+from extract.models import load_model, load_tokenizer, model_device
 from extract.sources import ModelSource, resolve_model
 
 #: Sizes of models whose weights need not be at hand.
@@ -95,13 +95,13 @@ def random_model(folder: Path, name: str, dtype: str | None) -> ModelSource:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     del model
-    free_memory()
+    release_memory()
     return resolve_model(str(folder))
 
 
 def measure(source: ModelSource, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Time and memory of the bare model, of the extraction and, if asked, of the experiments."""
-    device = resolve_device(arguments.device)
+    device = model_device(arguments.device)
     prompts = study_prompts(arguments.samples)
     options = Options(dtype=arguments.dtype)
     plan = Plan.of(source, prompts, options, arguments.quantize, device, folder)
@@ -195,7 +195,7 @@ def measure(source: ModelSource, arguments: argparse.Namespace, folder: Path) ->
     if bare_peak and peak:
         facts["peak_ratio"] = peak / bare_peak
     loaded.clear()
-    free_memory()
+    release_memory()
     if arguments.experiments:
         facts |= _experiments(found[0], prompts.labels, plan, device)
         whole = facts["states_ready_s"] + facts["experiments_s"]

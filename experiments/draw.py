@@ -12,11 +12,11 @@ from experiments.figures import (
     CirclePanel,
     Model,
     draw_circle,
+    draw_comparison,
     draw_independent,
     draw_map,
     draw_similarity,
 )
-from experiments.figures import draw_comparison as draw_models
 from experiments.protocol import Setting, named
 from experiments.results import HELD_OUT, best_layer
 from experiments.run import NAME_SLOT, Run
@@ -188,7 +188,7 @@ def draw_projections(
     return [path]
 
 
-def draw_comparison(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
+def draw_models(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
     """Exp 1 of several models side by side."""
     shown, title, caption = [], "", ""
     for name, results in models:
@@ -207,7 +207,7 @@ def draw_comparison(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]
                     landmarks=facts["landmarks"],
                 )
             )
-    draw_models(path, shown, title=title, caption=caption)
+    draw_comparison(path, shown, title=title, caption=caption)
 
 
 def _ticks(low: float, high: float, study_labels: bool) -> list[tuple[str, float]]:

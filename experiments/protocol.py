@@ -257,7 +257,7 @@ def on_all_sites(
 
 
 @dataclass(frozen=True)
-class Projections:
+class ProjectedCircle:
     """Held-out projections of one site, turned onto the ideal circle.
 
     Attributes
@@ -275,7 +275,7 @@ class Projections:
     score: float
 
 
-def circle(setting: Setting, layer: int, position: int) -> Projections:
+def circle(setting: Setting, layer: int, position: int) -> ProjectedCircle:
     """Held-out projections of one site with the folds of Exp 1.
 
     A fold's embedding is determined up to rotation and reflection; each fold's projections are
@@ -295,7 +295,7 @@ def circle(setting: Setting, layer: int, position: int) -> Projections:
         U, _, Vt = np.linalg.svd(fitted.Y.cpu().numpy().T @ (ideal - centre))
         points[test] = fitted.transform(states[test]) @ (U @ Vt) + centre
     score = float(score_map(states, labels, manifold=shape, cv=cv).mean)
-    return Projections(points, labels, score)
+    return ProjectedCircle(points, labels, score)
 
 
 @dataclass(frozen=True)

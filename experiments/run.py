@@ -33,7 +33,7 @@ from experiments.trial import sample_states, times
 from extract import ExtractError, HiddenStates, Prompts, UsageError, read_prompts, study_prompts
 from extract.capture import extract_states
 from extract.layer_file import dtype_named
-from extract.models import QUANTIZATIONS, load_model, pinned, resolve_device, tokenizer_facts
+from extract.models import QUANTIZATIONS, load_model, model_device, pinned, tokenizer_facts
 from extract.reader import n_states
 from extract.sources import ModelSource, hub_token, resolve_model
 from extract.states import INDEX, layer_name
@@ -94,7 +94,7 @@ class Run:
                 raise UsageError(
                     f"unknown manifold {name!r}: choose one of {', '.join(manifold_names())}"
                 )
-        device = resolve_device(options.device)
+        device = model_device(options.device)
         source = resolve_model(model, options.revision)
         _check_inputs_outside(folder.path, options, source)
         quantize = options.quantize or source.default_quantize
@@ -425,7 +425,7 @@ class Run:
         if plan is not None:
             takes = [f"{duration(plan.reading_seconds(self._load()))} for the sentences"]
             dtype = plan.dtype
-            free_memory()
+            release_memory()
         if self.shape is not None and command not in ("extract", "figures"):
             _, layers, positions, width = self.shape
             states = sample_states(len(self.prompts), width, dtype)
@@ -524,7 +524,7 @@ class Run:
                 replan=replan,
                 progress=report,
             )
-        free_memory()
+        release_memory()
         if extracted.damaged:
             screen.warn(
                 f"{extracted.damaged} batches of the interrupted run were damaged: read again"
@@ -616,7 +616,7 @@ def columns_of(manifest: dict[str, Any]) -> Columns:
     return Columns(tuple(facts["words"]), tuple(facts["tokens"]), dict(facts["landmarks"]))
 
 
-def free_memory() -> None:
+def release_memory() -> None:
     """Give back what a model held."""
     gc.collect()
     if torch.cuda.is_available():

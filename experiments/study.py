@@ -10,11 +10,11 @@ from typing import Any
 from experiments import summary
 from experiments.console import Screen
 from experiments.discovery import discover_run, report_discovery
-from experiments.draw import draw_comparison, draw_run
+from experiments.draw import draw_models, draw_run
 from experiments.folder import RunFolder
 from experiments.options import Options
 from experiments.results import EVERY, EXPERIMENTS, load_result
-from experiments.run import Run, columns_of, free_memory, run_folder
+from experiments.run import Run, columns_of, release_memory, run_folder
 from experiments.significance import draw_test, load_significance, sentences, significance_run
 from experiments.transfer import report_transfer, transfer_run
 from experiments.visible import visible
@@ -67,11 +67,11 @@ def execute(command: str, options: Options, screen: Screen) -> None:
                 screen.warn(sentence)
             run.folder.still_there()
             finished.append((run, results))
-            free_memory()
+            release_memory()
     if command in ("all", "figures") and len(runs) > 1:
         study = options.protocol == "study"
         file = _free(paths[0].parent, "comparison" if study else "comparison-clean")
-        draw_comparison(file, [(run.source.name, results) for run, results in finished])
+        draw_models(file, [(run.source.name, results) for run, results in finished])
         screen.note(f"models side by side: {file}")
 
 
@@ -169,7 +169,7 @@ def _report(
     tested: SignificanceMap | None = None,
 ) -> None:
     """Print and keep the table, the verdicts and where the files are."""
-    facts: dict[str, Any] = {"model": run.source.name, **summary.as_json(results, tested)}
+    facts: dict[str, Any] = {"model": run.source.name, **summary.summary_facts(results, tested)}
     if results.keys() >= EXPERIMENTS.keys():
         content = json.dumps(facts, indent=1, ensure_ascii=False)
         run.result("summary.json").write(content.encode("utf-8", "surrogatepass"))

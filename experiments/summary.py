@@ -81,7 +81,9 @@ def verdicts(results: dict[str, ScoreMap]) -> list[Verdict]:
     return [verdict for verdict in found if verdict is not None]
 
 
-def as_json(results: dict[str, ScoreMap], tested: SignificanceMap | None = None) -> dict[str, Any]:
+def summary_facts(
+    results: dict[str, ScoreMap], tested: SignificanceMap | None = None
+) -> dict[str, Any]:
     """Table, verdicts and what the permutation test says as plain values."""
     return {
         "protocol": next(iter(results.values())).metadata["protocol"],

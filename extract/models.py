@@ -186,7 +186,7 @@ def compute_dtype(source: ModelSource, dtype: str | None, quantize: str) -> str 
     return "float32" if source.kind == "gguf" else None
 
 
-def resolve_device(device: Any) -> Any:
+def model_device(device: Any) -> Any:
     """Torch device of a name such as "cuda:1"; None or "auto" is CUDA where there is one.
 
     Raises

@@ -2,11 +2,11 @@
 
 ``score_map`` scores every site of a hidden-state array by cross-validation, ``fit_map`` fits one
 map per site, ``similarity_map`` and ``transfer_map`` compare the fitted maps; ``discover`` and
-``compare_manifolds`` ask which manifold it is. ``SupervisedMDS`` and ``HybridSMDS`` are the
-scikit-learn faces for a single site, drop-ins for those of ``smds``.
+``compare_manifolds`` ask which manifold it is. ``SupervisedMDS`` and ``HybridSMDS`` are
+scikit-learn estimators for a single site, drop-ins for those of ``smds``.
 
-What is public is listed in ``__init__.pyi``. Nothing is imported before it is used: torch and
-scikit-learn take seconds, and code that only opens files needs neither.
+The public names are listed in ``__init__.pyi``. Modules are imported on first use: importing torch
+and scikit-learn takes seconds, and code that only opens files needs neither.
 """
 
 import lazy_loader

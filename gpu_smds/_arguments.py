@@ -1,4 +1,4 @@
-"""Checks of arguments, each with an error of one line that says what to pass instead."""
+"""Checks of arguments. Every error is one line and says what to pass instead."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ import torch
 
 from gpu_smds._memory import SMALL, check_fits, free_memory, in_words, total_memory
 
-# Memory that may be used on the CPU where nothing is said and little is free.
+# Bytes that may be used on the CPU by default, even if less memory is free.
 _CPU_BUDGET = 512 << 20
 # Larger labels have squares that overflow.
 _LARGEST_LABEL = 1e150
-# Up to here float64 holds every integer.
-_EXACT = 2**53
-# What counts something is less than that: an index, or the size of an array.
+# Indices and sizes of arrays are below this.
 _COUNTABLE = 2**63
 _REPR = Repr()
 _REPR.maxother = _REPR.maxstring = 60
 
 
 def shown(value: Any) -> str:
-    """A value for an error message: its ``repr`` in one line, cut where it is long."""
+    """A value for an error message: its ``repr`` in one line, cut if it is long."""
     if isinstance(value, int) and value.bit_length() > 200:
         return f"an integer of {value.bit_length()} bits"
     try:
         return " ".join(_REPR.repr(value).split())
-    except ValueError:  # an integer somewhere in it is too long to be written
+    except ValueError:  # an integer inside it has too many digits
         return f"a {type(value).__name__}"
 
 
 def one_line(error: BaseException) -> str:
-    """What another library's error says, in one line."""
+    """The message of another library's error, in one line."""
     return " ".join(str(error).split())
 
 
@@ -46,7 +44,7 @@ def as_flag(value: Any, name: str) -> bool:
     Raises
     ------
     TypeError
-        Anything else: the text "False" would count as true.
+        Not a bool. (The text "False" would count as true.)
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {shown(value)}")
@@ -54,12 +52,12 @@ def as_flag(value: Any, name: str) -> bool:
 
 
 def as_integer(value: Any, name: str, least: int = 0, countable: bool = True) -> int:
-    """An integer of at least ``least``, and small enough to count something unless told otherwise.
+    """An integer of at least ``least``, and below 2**63 unless ``countable`` is false.
 
     Raises
     ------
     TypeError
-        No integer: floats and booleans are none.
+        Not an integer; floats and booleans are refused, too.
     ValueError
         Out of range.
     """
@@ -79,7 +77,7 @@ def as_share(value: Any, name: str) -> float:
     Raises
     ------
     TypeError, ValueError
-        No number, or one outside of 0 to 1, such as a percentage.
+        Not a number, or outside of 0 to 1, such as a percentage.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number between 0 and 1, got {shown(value)}")
@@ -90,15 +88,15 @@ def as_share(value: Any, name: str) -> float:
 
 
 def refuse_masked(value: Any, name: str) -> None:
-    """Raise ValueError for masked entries, which would count as whatever the mask hides."""
-    # A list of masked arrays, or one that holds numpy.ma.masked, loses the mask as well.
+    """Raise ValueError for masked entries: the values under the mask would be used."""
+    # A list that holds masked arrays or numpy.ma.masked would lose the mask as well.
     parts = value if isinstance(value, list | tuple) else (value,)
     if any(np.ma.is_masked(part) for part in parts):
         raise ValueError(f"{name} has masked entries: fill or drop them")
 
 
 def refuse_special(value: Any, name: str) -> None:
-    """Raise TypeError for tensors and matrices that are no plain arrays, with what to call."""
+    """Raise TypeError for tensors and matrices that are not plain arrays, naming the conversion."""
     if isinstance(value, torch.masked.MaskedTensor):
         raise TypeError(
             f"{name} is a MaskedTensor: fill or drop masked entries, then pass {name}.get_data()"
@@ -122,10 +120,10 @@ def as_real(value: Any, name: str) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        Anything that numpy takes for numbers and that is none: text, dates, complex numbers, whose
-        imaginary part would be dropped, and masked arrays, whose mask would be.
+        Values that numpy would convert, but that are not real numbers: text, dates, complex numbers
+        (their imaginary part would be lost) and masked arrays (their mask would be lost).
     """
-    # By far the most calls: labels that were checked before.
+    # Most calls return here: their labels have been checked before.
     if type(value) is np.ndarray and value.dtype == np.float64:
         return value
     refuse_special(value, name)
@@ -133,7 +131,7 @@ def as_real(value: Any, name: str) -> np.ndarray:
         if value.dtype == torch.float64 and value.is_cpu:
             return value.detach().resolve_neg().numpy()
         value = value.detach().cpu().resolve_conj().resolve_neg()
-        # numpy knows no bfloat16.
+        # numpy has no bfloat16.
         value = value.double() if value.is_floating_point() else value
     refuse_masked(value, name)
     try:
@@ -160,8 +158,8 @@ def as_labels(y: Any, n: int, constant: bool = False) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        No numbers, wrong length or shape, NaN or inf, values whose squares overflow, or all labels
-        equal (unless ``constant`` allows it).
+        Labels that are not numbers, have the wrong length or shape, are NaN or infinite, have
+        squares that overflow, or are all equal (unless ``constant`` allows it).
     """
     labels = as_real(y, "labels")
     if labels.ndim not in (1, 2) or labels.shape[1:] == (0,):
@@ -207,7 +205,7 @@ def as_alphas(alpha: Any, name: str = "alpha") -> tuple[tuple[float, ...], bool]
 
 
 def _check_length(values: Sequence[Any] | np.ndarray, name: str) -> None:
-    """Raise ValueError for a list that does not fit the memory as floats, say range(10**12)."""
+    """Raise ValueError for a list that does not fit the memory as floats, such as range(10**12)."""
     count = len(values)
     check_fits(32 * count, f"{name} of {count:,} values", "their list", torch.device("cpu"))
 
@@ -242,26 +240,26 @@ def as_dtype(dtype: Any) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or dtype not in (torch.float64, torch.float32):
         raise ValueError(
             f"dtype must be None, torch.float64 or torch.float32, got {shown(dtype)}: lower "
-            "precision does not hold a ridge fit on real hidden states"
+            "precision is not enough for a ridge fit on real hidden states"
         )
     return dtype
 
 
 def check_choice(value: Any, choices: Sequence[str | bool | None], name: str) -> None:
-    """Raise ValueError listing the choices."""
-    # Only text is compared: 1 is no True, and arrays answer with an array.
+    """Raise ValueError, with the list of choices, if the value is none of them."""
+    # Only text is compared by value: 1 == True, and comparing an array gives an array.
     if not any(value is c or (isinstance(value, str) and value == c) for c in choices):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {listed}, got {shown(value)}")
 
 
 def resolve_device(device: Any, default: torch.device) -> torch.device:
-    """A torch device, CPU or CUDA; None means where the states are.
+    """A torch device, CPU or CUDA; None gives ``default``, the device of the states.
 
     Raises
     ------
     TypeError, ValueError
-        Another device, or CUDA asked for and not available.
+        Another kind of device, or CUDA if it is not available.
     """
     if device is None:
         chosen = default
@@ -278,7 +276,7 @@ def resolve_device(device: Any, default: torch.device) -> torch.device:
         raise ValueError(f"device must be 'cpu' or 'cuda', got {str(chosen)!r}")
     if not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but torch sees no CUDA device here")
-    # Another thread's current device need not be that of the caller.
+    # The index is resolved here, since other threads may have another current device.
     index = torch.cuda.current_device() if chosen.index is None else chosen.index
     if index >= torch.cuda.device_count():
         raise ValueError(f"device {str(chosen)!r} was asked for, but torch sees no such device")
@@ -286,18 +284,18 @@ def resolve_device(device: Any, default: torch.device) -> torch.device:
 
 
 def resolve_budget(memory_budget: Any, device: torch.device) -> int:
-    """Bytes to allocate beyond the input: the given number, or a share of what is free.
+    """Bytes to allocate beyond the input: the given number, or a share of the free memory.
 
     Raises
     ------
     TypeError, ValueError
-        No whole number, none above 0, or more than the device has in all.
+        Not a whole number, not above 0, or more than the total memory of the device.
     """
     if memory_budget is None:
         if device.type == "cuda":
             return free_memory(device) // 2
         return max(_CPU_BUDGET, free_memory(device) // 8)
-    # 2e9 is meant as it stands; half a byte, and infinity, are not.
+    # A float is accepted if it is a whole number, such as 2e9; infinity is not.
     whole = isinstance(memory_budget, float | np.floating) and float(memory_budget).is_integer()
     if not whole and (isinstance(memory_budget, bool) or not isinstance(memory_budget, Integral)):
         raise TypeError(
@@ -310,6 +308,6 @@ def resolve_budget(memory_budget: Any, device: torch.device) -> int:
     if budget > SMALL and 0 < (total := total_memory(device)) < budget:
         raise ValueError(
             f"memory_budget is {in_words(budget)}, but the {device.type} has {in_words(total)} in "
-            "all: give less, or None for a share of what is free"
+            "all: give less, or None for a share of the free memory"
         )
     return budget

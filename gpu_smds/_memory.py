@@ -1,7 +1,7 @@
-"""How much memory a device has, and the refusal of what cannot fit before any of it is allocated.
+"""The memory of a device, and the check that an allocation fits before it is made.
 
-What a job allocates is told by those who allocate it; how many sites that makes a block is in
-:mod:`gpu_smds.sites.memory`.
+Each part of the library states how many bytes it allocates; :mod:`gpu_smds.sites.memory` derives
+the number of sites in a block from that.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from pathlib import Path
 import torch
 
 _GROUP = Path("/sys/fs/cgroup")
-#: What is smaller fits anywhere, and is not worth asking the system.
+#: Bytes. Smaller allocations fit anywhere and are not checked.
 SMALL = 16 << 20
 
 
 def check_fits(needed: int, what: str, use: str, device: torch.device) -> None:
-    """Refuse what cannot fit the memory that is free, before any of it is allocated.
+    """Raise ValueError, before anything is allocated, if an allocation cannot fit the free memory.
 
     Parameters
     ----------
     needed
-        Bytes that are allocated for certain, whatever the memory budget.
+        Bytes that are allocated in any case, whatever the memory budget is.
     what, use
-        The argument with its value, and what takes the bytes, for the message.
+        For the message: the argument with its value, and what the bytes are used for.
     device
-        Where.
+        Where the bytes are allocated.
 
     Raises
     ------
     ValueError
-        It does not fit.
+        The allocation does not fit.
     """
     if needed <= SMALL:
         return
@@ -43,7 +43,7 @@ def check_fits(needed: int, what: str, use: str, device: torch.device) -> None:
 
 
 def in_words(count: int) -> str:
-    """A number of bytes as people say it."""
+    """A number of bytes in a readable unit."""
     size, unit = float(min(count, 10**300)), "bytes"
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB", "EB"):
         if size < 1000 or unit == "EB":
@@ -55,23 +55,23 @@ def in_words(count: int) -> str:
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes that a device has in all; 0 where the system does not tell."""
+    """Total bytes of a device's memory; 0 if the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     return min([*_meminfo("MemTotal:"), *_group_limit()[:1]], default=0)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device, cached files included; 0 where the system does not tell."""
+    """Free bytes of a device's memory, cached files included; 0 if the system does not tell."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        # What torch holds in reserve is as good as free.
+        # Memory that torch has reserved but not allocated is available as well.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min([*_meminfo("MemAvailable:"), *_group_limit()[1:]], default=0)
 
 
 def _meminfo(entry: str) -> list[int]:
-    """Bytes of one line of ``/proc/meminfo``; empty where there is no such file."""
+    """Bytes of one line of ``/proc/meminfo``; empty if there is no such file."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -80,15 +80,15 @@ def _meminfo(entry: str) -> list[int]:
 
 
 def _group_limit() -> list[int]:
-    """Bytes of this process' control group, which a container or a batch system limits.
+    """Bytes of this process' control group, limited by a container or a batch system.
 
-    In all, and left of them; empty where there is no such group or no limit.
+    A list of the total and the remaining bytes; empty if there is no such group or no limit.
     """
     try:
         limit = int((_GROUP / "memory.max").read_text())
         used = int((_GROUP / "memory.current").read_text())
         stat = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
-        # Cached files can be dropped; shared memory counts as cached and cannot.
+        # Cached files can be dropped. Shared memory counts as cached, but cannot be dropped.
         return [limit, max(0, limit - used + int(stat["file"]) - int(stat["shmem"]))]
     except (OSError, ValueError, KeyError):
         return []

@@ -1,4 +1,4 @@
-"""Progress over sites: a callable of the caller's, or a plain bar on standard error."""
+"""Progress over sites: a callable of the caller, or a text bar on standard error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Progress = bool | Callable[[int, int], None]
 
 
 class Meter:
-    """Count finished sites and say how many of ``total`` are done.
+    """Count finished sites and report how many of ``total`` are done.
 
     Parameters
     ----------
     progress
         True for a bar, a callable (done, total), or False.
     total
-        Sites to do.
+        Number of sites.
     what
         First word of the bar.
     """
@@ -37,7 +37,7 @@ class Meter:
             self._show = progress if callable(progress) else _Bar(what)
 
     def add(self, sites: int) -> None:
-        """Note that some more sites are done."""
+        """Add newly finished sites."""
         self._done += sites
         if self._show is not None:
             self._show(self._done, self._total)

@@ -1,4 +1,4 @@
-"""The functions that carry the names of ``smds.pipeline``, for one site."""
+"""Counterparts of the functions of ``smds.pipeline``, for one site."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpu_smds.sites.array import Sites
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of the table of discover_manifolds; by them one that was written before is known.
+# First columns of the table of discover_manifolds, by which an older one is recognised.
 _FIRST_COLUMNS = (
     "shape",
     "params",
@@ -59,8 +59,8 @@ def discover_manifolds(
     n_folds
         Folds of KFold, unshuffled unless ``random_state`` is given; 0 fits and scores on all.
     n_jobs, create_png_visualization, clear_cache, st_run_id
-        Accepted for compatibility and without effect: torch uses all cores, and there are no
-        plots and no cache (:class:`Discovery` and :class:`Comparison` draw and test).
+        Accepted for compatibility; no effect: torch uses all cores, and there are no plots and no
+        cache (:class:`Discovery` and :class:`Comparison` draw and test).
     random_state
         Seed that shuffles the folds.
     save_results, experiment_name, save_dir
@@ -89,7 +89,7 @@ def discover_manifolds(
         random_state = as_integer(random_state, "random_state")
     file = None
     if save_dir is not None and save_results:
-        # Before the work, which would be lost if the name were taken.
+        # Checked before the work, which would be lost if the file could not be replaced.
         file = File.at(Path(save_dir) / plain(f"{experiment_name}.csv"), create_parents=True)
         file.check(csv_with(_FIRST_COLUMNS))
     cv: Any = n_folds or None
@@ -144,15 +144,16 @@ def run_statistical_validation(
     n_repeats, n_folds, shapes
         As in :func:`compare_manifolds`.
     experiment_name, save_dir
-        With ``save_dir``, a folder of that name in it gets, per metric, p-values as CSV and the
-        critical-difference diagram. None writes nothing; smds writes into its own package.
+        With ``save_dir``, a folder of this name is created in it, with scores and p-values as CSV
+        and the critical-difference diagram per metric. None writes nothing; smds writes into its
+        own package.
 
     Returns
     -------
     tables : dict
         Metric → scores, rows ``(run_id, fold_id)``, a column per shape.
     folder : Path or None
-        What was written.
+        The folder that was written.
     """
     folder = None if save_dir is None else Path(save_dir) / plain(experiment_name)
     files = (
@@ -173,7 +174,7 @@ _SCORES_COLUMNS = ("run_id", "fold_id")
 
 @dataclass(frozen=True)
 class _MetricFiles:
-    """What is written of one metric."""
+    """Output files of one metric."""
 
     scores: File
     p_values: File
@@ -181,12 +182,12 @@ class _MetricFiles:
 
     @classmethod
     def at(cls, folder: Path) -> Self:
-        """Files of a folder; raises FilesError where one is there that was not written here."""
+        """Files of a folder; raises FilesError if one exists that this program did not write."""
         files = [
             File.at(folder / name, create_parents=True)
             for name in ("scores.csv", "p_values.csv", "critical_difference.png")
         ]
-        # A table of p-values looks like anybody's matrix; beside scores of ours it is ours.
+        # A table of p-values looks like any square matrix; it is ours only beside our scores.csv.
         of_p_values = _is_square if files[0].exists() else _nobodys
         tests: tuple[Callable[[bytes], bool], ...] = (
             csv_with(_SCORES_COLUMNS),

@@ -1,7 +1,8 @@
-"""The one place that opens, writes, replaces and deletes files, for all three packages.
+"""All file access of the three packages: opening, writing, replacing and deleting.
 
-Files are reached by plain names from a folder that is held open, so that no link is followed and no
-name leads elsewhere. A file is replaced only where its content says that this program wrote it.
+Files are accessed by plain names relative to an open folder, so that no link is followed and no
+name leads to another folder. A file is replaced only if its content shows that this program wrote
+it.
 """
 
 from gpu_smds._files.file import File

@@ -1,4 +1,4 @@
-"""One file, by the folder that holds it and its name."""
+"""One file, given by its open folder and its name."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Self
 
 from gpu_smds._files.folder import MOST, FilesError, Folder
 
-#: First bytes of a file, by which it is told whether this program wrote it.
+#: Number of first bytes of a file that show whether this program wrote it.
 _HEAD = 1 << 22
 
 
 class File:
-    """A file in a folder that is held open; it need not exist yet.
+    """A file in an open folder; it need not exist yet.
 
     Attributes
     ----------
     folder, name
-        Where it is.
+        The open folder, and the name of the file in it.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
@@ -27,14 +27,14 @@ class File:
 
     @classmethod
     def at(cls, path: str | Path, create_parents: bool = False) -> Self:
-        """File that the user named.
+        """The file at a path given by the user.
 
         Raises
         ------
         FileNotFoundError, NotADirectoryError
             There is no such folder.
         FilesError
-            The path names no file.
+            The path does not name a file.
         """
         path = Path(path)
         if not path.name or path.name == "..":
@@ -43,28 +43,28 @@ class File:
 
     @classmethod
     def of(cls, path: str | Path | File) -> File:
-        """What a caller gave to write to, as a file; folders on the way to it are created."""
+        """The output file that a caller gave; missing folders of its path are created."""
         return path if isinstance(path, File) else cls.at(path, create_parents=True)
 
     @property
     def folder(self) -> Folder:
-        """The folder that holds it."""
+        """The open folder that holds the file."""
         return self._folder
 
     @property
     def path(self) -> Path:
-        """Where it is, for messages."""
+        """The path of the file, for messages."""
         return self.folder.path / self.name
 
     def __str__(self) -> str:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Whether anything has the name: a file, a folder, a link."""
+        """Whether a file, a folder or a link has this name."""
         return self.folder.kind(self.name) is not None
 
     def read(self, most: int = MOST) -> bytes:
-        """Read it whole; see :meth:`Folder.read`."""
+        """Read the whole file; see :meth:`Folder.read`."""
         return self.folder.read(self.name, most)
 
     def check(self, ours: Callable[[bytes], bool]) -> None:
@@ -73,7 +73,7 @@ class File:
         Raises
         ------
         FilesError
-            The name is taken by something that this program did not write.
+            Something that this program did not write has this name.
         """
         kind = self.folder.kind(self.name)
         if kind is None:
@@ -89,30 +89,30 @@ class File:
     def write(
         self, content: bytes, ours: Callable[[bytes], bool] = lambda head: False, mode: int = 0o666
     ) -> None:
-        """Write it beside its place and rename it.
+        """Write a temporary file in the same folder and rename it.
 
         Parameters
         ----------
         content
-            All of it.
+            The whole content.
         ours
-            Called with the first bytes of a file that has the name already: whether this program
-            wrote it, so that it may be replaced.
+            Called with the first bytes of an existing file of this name; returns whether this
+            program wrote it, so that it may be replaced.
         mode
-            Of a new file, less the user's mask.
+            Permissions of a new file, less the user's umask.
 
         Raises
         ------
         FilesError
             As :meth:`check`.
         OSError
-            It cannot be written; an older one is untouched.
+            The file cannot be written. An older file of this name is not changed.
         """
         self.check(ours)
         self.folder.replace(self.name, content, mode=mode)
 
     def remove_if(self, ours: Callable[[bytes], bool]) -> None:
-        """Delete it if its first bytes say that this program wrote it."""
+        """Delete the file if its first bytes show that this program wrote it."""
         with contextlib.suppress(FileNotFoundError, FilesError):
             if ours(self.folder.head(self.name, _HEAD)):
                 self.folder.remove(self.name)

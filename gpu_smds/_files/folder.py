@@ -1,4 +1,4 @@
-"""Folders that are held open: their files are reached by plain names, and no link is followed."""
+"""Open folders: their files are accessed by plain names, and no link is followed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import weakref
 from pathlib import Path
 from typing import BinaryIO, Self
 
-#: A name that is a FIFO must not hold the program up, and no child process inherits the file.
+#: Opening a FIFO must not block the program, and child processes must not inherit the file.
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-#: What os.open says of a link that must not be followed.
+#: Errors of os.open for a link that must not be followed.
 _LINK_ERRORS = (errno.ELOOP, errno.EMLINK, errno.ENOTDIR)
-#: Bytes of a file that is read whole, if nothing else is said.
+#: Largest file in bytes that is read whole, by default.
 MOST = 1 << 28
 
 
@@ -24,18 +24,19 @@ class FilesError(ValueError):
 
 
 class Folder:
-    """A folder that is held open.
+    """An open folder.
 
-    Everything in it is reached from the open folder and by a plain name. So a link inside it is
-    never followed, whoever put it there and when, and a folder that was moved or deleted shows.
+    Its entries are accessed through the open folder and by plain names. A link inside it is
+    therefore never followed, no matter who created it and when, and it can be detected that the
+    folder was moved or deleted.
 
     Attributes
     ----------
     path
-        Where the folder was when it was opened; for messages.
+        Path of the folder when it was opened, for messages.
     token
-        Part of the names of files that are being written, random unless it is set: who sets it can
-        tell later which of the files that were left half-written are its own.
+        Part of the names of files that are being written; random if None. A caller that sets it can
+        later recognise its own incomplete files.
     """
 
     def __init__(self, descriptor: int, path: Path, token: str | None = None) -> None:
@@ -44,9 +45,9 @@ class Folder:
 
     @classmethod
     def at(cls, path: str | Path, create: bool = False, mode: int = 0o777) -> Self:
-        """Open a folder that the user named; links on the way to it are the user's own.
+        """Open a folder at a path given by the user; links in the path are followed.
 
-        ``create`` makes it, with a mode less the user's mask, and those above it, if need be.
+        ``create`` creates the folder, with a mode less the user's umask, and its missing parents.
 
         Raises
         ------
@@ -66,7 +67,7 @@ class Folder:
         FileNotFoundError
             There is none.
         FilesError
-            The name is that of a link or a file.
+            A link or a file has this name.
         """
         plain(name)
         if create:
@@ -82,11 +83,11 @@ class Folder:
             raise
 
     def names(self) -> list[str]:
-        """Names of all that is in the folder, sorted."""
+        """Names of all entries of the folder, sorted."""
         return sorted(os.listdir(self._descriptor))
 
     def kind(self, name: str) -> str | None:
-        """Say what a name is: "file", "folder", "link", "special file", or None if it is free."""
+        """What has this name: "file", "folder", "link", "special file", or None if it is free."""
         try:
             found = os.stat(plain(name), dir_fd=self._descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -99,7 +100,7 @@ class Folder:
         return os.stat(plain(name), dir_fd=self._descriptor, follow_symlinks=False).st_size
 
     def free_bytes(self) -> int:
-        """Bytes that a user may still write to the disk of the folder."""
+        """Free bytes, for a normal user, on the disk of the folder."""
         disk = os.fstatvfs(self._descriptor)
         return disk.f_bavail * disk.f_frsize
 
@@ -118,7 +119,8 @@ class Folder:
         FileNotFoundError
             There is none.
         FilesError
-            A link, a folder, a device or a pipe; a file to be written that has another name too.
+            A link, a folder, a device or a pipe has this name; or a file to be written has another
+            name as well (a hard link).
         """
         flags = (os.O_RDWR if write else os.O_RDONLY) | _FLAGS
         try:
@@ -145,7 +147,7 @@ class Folder:
         Raises
         ------
         FileExistsError
-            The name is taken, be it by a link.
+            A file, a folder or a link has this name already.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
         descriptor = os.open(plain(name), flags, mode, dir_fd=self._descriptor)
@@ -159,7 +161,7 @@ class Folder:
         FileNotFoundError
             There is none.
         FilesError
-            No regular file, or one of more than ``most`` bytes.
+            Not a regular file, or larger than ``most`` bytes.
         """
         with self.open(name) as file:
             size = os.fstat(file.fileno()).st_size
@@ -180,11 +182,11 @@ class Folder:
             write_all(file, content)
 
     def replace(self, name: str, content: bytes, mode: int = 0o666) -> None:
-        """Write a file beside its place and rename it: a reader never sees half of it.
+        """Write a temporary file and rename it, so that a reader never sees an incomplete file.
 
-        The caller has made sure that what has the name now may go.
+        The caller must have checked that an existing file of this name may be replaced.
         """
-        # Not longer than a name may be, where the file's own name nearly is.
+        # The name is cut, because a long file name would make the temporary name too long.
         partial = f".{plain(name)[:80]}.{self.token or secrets.token_hex(8)}.partial"
         if self.token is not None:
             self.remove(partial)  # left by a process that was killed
@@ -206,12 +208,12 @@ class Folder:
         os.rename(plain(old), plain(new), src_dir_fd=held, dst_dir_fd=held)
 
     def remove(self, name: str) -> None:
-        """Delete a file, or a link itself; what is not there is no error."""
+        """Delete a file, or a link itself; a missing one is no error."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(plain(name), dir_fd=self._descriptor)
 
     def remove_folder(self, name: str) -> None:
-        """Delete an empty folder; one that holds anything stays."""
+        """Delete a folder if it is empty."""
         with contextlib.suppress(OSError):
             os.rmdir(plain(name), dir_fd=self._descriptor)
 
@@ -225,7 +227,7 @@ class Folder:
         return aside
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the folder."""
         self._closing()
 
     def __enter__(self) -> Self:
@@ -242,12 +244,12 @@ class Folder:
 
 
 def plain(name: str) -> str:
-    """Return a name that leads to something in a folder itself, and nowhere else.
+    """Return the name, checked to be that of an entry directly in a folder.
 
     Raises
     ------
     FilesError
-        It has parts, or is empty, or stands for the folder itself or the one above.
+        The name has several parts, is empty, or stands for the folder itself or its parent.
     """
     if not name or name in (".", "..") or "/" in name or "\0" in name:
         raise FilesError(f"{name!r} is not the name of a file in a folder")
@@ -255,7 +257,7 @@ def plain(name: str) -> str:
 
 
 def write_all(file: BinaryIO, content: bytes | memoryview) -> None:
-    """Write all bytes to an unbuffered file, which may take them in parts."""
+    """Write all bytes to an unbuffered file, which may accept only a part of them at a time."""
     rest = memoryview(content).cast("B")
     while rest:
         rest = rest[file.write(rest) :]

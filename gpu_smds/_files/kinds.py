@@ -1,17 +1,17 @@
-"""What tells a file that this program wrote from any other, by its first bytes."""
+"""Recognition of the files that this program wrote, by their first bytes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 
-#: Written into the pictures that are drawn, as their ``Software``.
+#: Value of the ``Software`` entry of the pictures that this program draws.
 SOFTWARE = "gpu_smds"
 _PICTURE = b"\x89PNG\r\n\x1a\n"
 
 
 def is_our_picture(head: bytes) -> bool:
-    """Whether a file is a PNG picture that says it was drawn here."""
+    """Whether a file is a PNG picture whose ``Software`` entry names this program."""
     return head.startswith(_PICTURE) and b"tEXtSoftware\0" + SOFTWARE.encode() in head
 
 
@@ -28,12 +28,12 @@ def tensors_of(kind: str) -> Callable[[bytes], bool]:
 
 
 def metadata_of(head: bytes) -> dict[str, str]:
-    """Metadata of a safetensors file that begins like this; none where its header has none.
+    """Metadata of a safetensors file, from its first bytes; empty if its header has none.
 
     Raises
     ------
     ValueError, TypeError, AttributeError, RecursionError
-        It is damaged, forged or no such file.
+        The file is damaged, forged or not a safetensors file.
     """
     header = json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
     return dict(header.get("__metadata__") or {})

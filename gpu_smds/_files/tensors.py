@@ -1,4 +1,4 @@
-"""Safetensors files with JSON in the header and a checksum of all that they hold."""
+"""Safetensors files with JSON in the header and a checksum of their whole content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpu_smds._files.kinds import metadata_of, tensors_of
 
 _SUM = "gpu_smds.sha256"
 _MOST_BYTES = 1 << 40
-#: What a forged or damaged file may raise in those who take it apart.
+#: Errors that parsing a forged or damaged file may raise.
 _DAMAGE = (
     *(KeyError, TypeError, ValueError, AttributeError, IndexError),
     *(OverflowError, RecursionError, AssertionError),
@@ -27,20 +27,20 @@ _DAMAGE = (
 def save_tensors(
     path: str | Path | File, kind: str, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]
 ) -> None:
-    """Write a file of a kind, beside its place, and rename it.
+    """Write arrays and facts to a file of this kind, atomically.
 
     Raises
     ------
     FilesError
-        The name is taken by a file of another kind.
+        A file of another kind has this name.
     OSError
-        It cannot be written.
+        The file cannot be written.
     """
     File.of(path).write(tensor_bytes(kind, tensors, facts), tensors_of(kind))
 
 
 def tensor_bytes(kind: str, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
-    """Content of a file of a kind: named arrays, and facts that JSON holds."""
+    """Content of a file of this kind: named arrays, and facts as JSON."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -53,9 +53,9 @@ def tensor_bytes(kind: str, tensors: Mapping[str, np.ndarray], facts: Mapping[st
 def read_tensors(
     path: str | Path | File, kind: str
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
-    """Arrays and facts of a file of a kind, to be taken apart within the ``with``.
+    """Arrays and facts of a file of this kind, to be parsed inside the ``with`` block.
 
-    What goes wrong there, since a forged file may hold anything, is said in one line.
+    A forged file may hold anything: errors inside the block become a ValueError of one line.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _parsed(
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {_short(error)}") from error
     if not isinstance(facts, dict):
-        raise ValueError(f"{path} is damaged: its facts are no JSON object")
+        raise ValueError(f"{path} is damaged: its facts are not a JSON object")
     return tensors, facts
 
 
@@ -109,7 +109,7 @@ def _short(error: BaseException) -> str:
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of all that a file holds."""
+    """SHA-256 of the arrays and the metadata of a file."""
     digest = hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode())
     for name, array in sorted(tensors.items()):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())

@@ -1,1 +1,1 @@
-"""Blocks of sites, folds and ideals to projections and statuses: joins the rooms below."""
+"""From blocks of sites, folds and ideals to projections and statuses: joins the rooms below."""

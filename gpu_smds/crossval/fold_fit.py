@@ -36,12 +36,12 @@ from gpu_smds.solvers.spec import Solver
 
 @dataclass(frozen=True)
 class FoldFit:
-    """One fold of one alpha, fitted on a block of b sites.
+    """One fold with one alpha, fitted on a block of b sites.
 
     Attributes
     ----------
     fold, alpha
-        Their numbers.
+        Their indices.
     Z
         ``(b, n_test, Σ k)`` projected test rows of all manifolds, up to a shift.
     undetermined, unconverged
@@ -59,7 +59,7 @@ class FoldFit:
     non_finite: Tensor
 
     def causes(self, target: int) -> dict[Status, Tensor]:
-        """What may be wrong with the sites, for one manifold."""
+        """Statuses that may apply to the sites, and where they apply, for one manifold."""
         return {
             Status.UNDETERMINED: self.undetermined[target],
             Status.NOT_CONVERGED: self.unconverged[target],
@@ -127,7 +127,7 @@ class RowsFit:
     mean, scale
         ``(b, d)`` in the units of the raw states; the scale is 1 without standardisation.
     causes
-        What may be wrong with the sites.
+        Statuses that may apply to the sites, and where they apply.
     """
 
     Wt: Tensor

@@ -1,7 +1,7 @@
 """One fold of a block of sites, as solvers see it, and what all folds of the block share.
 
-A Gram or scatter matrix is formed once per site and serves all folds; the smaller of the primal
-(features × features) and dual (samples × samples) systems is the one to solve.
+A Gram or scatter matrix is computed once per site for all folds. The smaller one of the primal
+(features × features) and dual (samples × samples) systems is solved.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from gpu_smds.solvers.fold_solver import FoldSize, Labels
 from gpu_smds.solvers.ridge_systems import primal, signs
 from gpu_smds.solvers.spec import Solver
 
-# A block in more pieces than that is gathered entry by entry.
+# A block of more stretches than this is gathered entry by entry.
 _MOST_STRETCHES = 64
 
 
 def in_features(folds: Folds, d: int) -> bool:
-    """Whether all folds solve the features × features system: they share its parts."""
+    """Whether all folds solve the features × features system, whose parts they share."""
     return primal(max(fold.n_train for fold in folds.folds), d)
 
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """Everything about the folds that no site changes, on the device.
+    """The data of the folds that all sites share, on the device.
 
     Attributes
     ----------
     folds, solver
-        How samples are held out, and with what is fitted.
+        How samples are held out, and the solver.
     ideals
-        What is fitted to and scored against.
+        Embeddings to fit to and ideal distances to score against.
     reducer
         ``(n, F, K + 3)``: one product with it gives, for every fold, XᵀY, the means of the
         training and of the test rows, and a probe of the test rows.
@@ -61,7 +61,7 @@ class FoldPlan:
         Raises
         ------
         ValueError
-            It does not fit the memory, or the solver does not take the states.
+            The reducer does not fit the memory, or the solver does not take the states.
         """
         n, K = sites.n, ideals.width
         solver.check(sites.d)
@@ -75,7 +75,7 @@ class FoldPlan:
         every = torch.arange(n, device=reducer.device)
         for f, (fold, Y) in enumerate(zip(folds.folds, ideals.stacked, strict=True)):
             train, test = every[fold.train], every[fold.test]
-            # index_add, since a bootstrap repeats rows.
+            # index_add_ is used, since a bootstrap repeats rows.
             reducer[:, f, :K].index_add_(0, train, Y)
             for column, rows in ((K, train), (K + 1, test)):
                 share = reducer.new_full((len(rows),), 1 / max(len(rows), 1))
@@ -84,12 +84,12 @@ class FoldPlan:
         return cls(folds, solver, ideals, reducer)
 
     def size(self, sites: Sites) -> FoldSize:
-        """How large the folds are."""
+        """Sizes of the folds."""
         return size_of(sites, self.folds, self.ideals.width)
 
 
 def size_of(sites: Sites, folds: Folds, columns: int) -> FoldSize:
-    """How large folds of states are, with embeddings of so many columns."""
+    """Sizes of the folds, for embeddings with this number of columns."""
     n_train = max((fold.n_train for fold in folds.folds), default=0)
     n_test = max((fold.n_test for fold in folds.folds), default=0)
     return FoldSize(sites.n, sites.d, n_train, n_test, columns, primal(n_train, sites.d))
@@ -98,9 +98,9 @@ def size_of(sites: Sites, folds: Folds, columns: int) -> FoldSize:
 def bytes_per_site(
     sites: Sites, folds: Folds, solver: Solver, size: FoldSize, written: bool, device: torch.device
 ) -> int:
-    """Peak bytes of a site's states and of its folds, with what the solver allocates.
+    """Peak bytes of a site's states and of its folds, including those of the solver.
 
-    ``written`` says that the centred states are written whatever the solver needs.
+    ``written`` tells that the centred states are written even if the solver does not need them.
     """
     d, columns = size.d, size.columns
     written = written or solver.kind.reads_rows or not is_streamed(device)
@@ -117,16 +117,16 @@ def bytes_per_site(
 
 @dataclass(frozen=True)
 class FoldSystem:
-    """One fold of a block of b sites: a :class:`gpu_smds.solvers.fold_solver.Fold`.
+    """One fold of a block of b sites: a :class:`gpu_smds.solvers.fold_solver.FoldView`.
 
     Attributes
     ----------
     number, plan, states
-        Which fold of what.
+        Index of the fold, the plan of all folds, and the states of the block.
     shift
         ``(b, d)`` mean of the training rows.
     scale
-        ``(b, d)`` by which the states are still to be divided; None where they are as they are.
+        ``(b, d)`` by which the states must still be divided; None if they need no scaling.
     products
         XᵀY ``(b, d, K)`` of the training rows, scaled.
     probe
@@ -135,7 +135,7 @@ class FoldSystem:
     constant
         ``(b,)`` bool, where training or test rows do not vary.
     shared
-        What all folds share, see :func:`shared_gram`.
+        Matrices that all folds share, see :func:`shared_gram`.
     """
 
     number: int
@@ -183,7 +183,7 @@ class FoldSystem:
 
     @property
     def cancelled(self) -> Tensor | None:
-        """What centring took from the diagonal of a shared primal system ``(b, d)``."""
+        """``(b, d)`` that centring subtracted from the diagonal of a shared primal system."""
         if self.shared is None:
             return None
         lost = self.n_train * self.shift.square()
@@ -191,7 +191,7 @@ class FoldSystem:
 
     def train(self) -> Tensor:
         """Training rows ``(b, n_train, d)``, centred and scaled."""
-        # The shift is in the units of the raw states, and so are they where there is a scale.
+        # If there is a scale, the shift and the states are in the units of the raw states.
         train = self.states.x[:, self.rows.train] - self.shift[:, None]
         return train if self.scale is None else train.div_(self.scale[:, None])
 
@@ -206,10 +206,10 @@ class FoldSystem:
         return self.states.project(W, self.rows.test)
 
     def matrix(self, train: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Scatter or Gram matrix of the training rows, of ``train`` where nothing is shared.
+        """Scatter or Gram matrix of the training rows, from ``train`` if nothing is shared.
 
-        A Gram matrix from the shared one is not centred by the training rows: the solution is,
-        which comes to the same.
+        A part of the shared Gram matrix is not centred by the training rows. The solution is
+        centred instead, which is equivalent.
         """
         if self.shared is None:
             assert train is not None
@@ -235,8 +235,8 @@ class FoldSystem:
 def fold_systems(states: CentredStates, plan: FoldPlan) -> Iterator[FoldSystem]:
     """Every fold of a block of sites.
 
-    The states are standardised in place where ``solver.standardize == "all"`` and the solver
-    reads rows. One that does not needs only products with the states.
+    The states are standardised in place if ``solver.standardize == "all"`` and the solver reads
+    rows. A solver that does not read rows needs only products with the states.
     """
     folds, solver = plan.folds, plan.solver
     in_place = solver.kind.reads_rows
@@ -277,11 +277,11 @@ def _constant(states: CentredStates, fold: Fold, train_shift: Tensor, test_shift
 
 
 def shared_gram(states: CentredStates, folds: Folds, solver: Solver) -> list[Tensor] | None:
-    """What all folds share: per test part the scatter, or the Gram matrix of all rows.
+    """Matrices that all folds share: the scatter of each test part, or the Gram matrix of all rows.
 
-    None where folds share nothing: no matrix is needed, training z-scores in the dual form (they
-    change every inner product), or index pairs whose training part is not the rest in the primal
-    form.
+    None if the folds share nothing: if no matrix is needed; in the dual form, for z-scores of the
+    training rows, which change every inner product; in the primal form, for index pairs whose
+    training part is not the rest.
     """
     dtype = solver.kind.gram
     if dtype is None:
@@ -299,8 +299,8 @@ def shared_gram(states: CentredStates, folds: Folds, solver: Solver) -> list[Ten
 def _train_scatter(parts: list[Tensor], f: int, shift: Tensor, n_train: int) -> Tensor:
     """Scatter ``(b, d, d)`` of the centred training rows from the test parts' ``(b, d, d)``.
 
-    It is the *sum* of the others' parts: subtracting the held-out part from the total would
-    lose digits whenever the outlier is the part held out.
+    It is the *sum* over the other parts: subtracting the held-out part from the total would lose
+    digits if the held-out part has the outliers.
     """
     others = [g for g in range(len(parts)) if g != f]
     shift = shift.to(parts[0].dtype)

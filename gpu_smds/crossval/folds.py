@@ -20,7 +20,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows to fit and rows to score, as slices where they are contiguous."""
+    """Rows to fit and rows to score, as slices if they are contiguous."""
 
     train: Rows
     test: Rows
@@ -29,7 +29,7 @@ class Fold:
 
     @classmethod
     def of(cls, train: np.ndarray, test: np.ndarray) -> Fold:
-        """Of row numbers."""
+        """A fold from row numbers."""
         return cls(as_rows(train), as_rows(test), len(train), len(test))
 
 
@@ -42,7 +42,7 @@ class Folds:
     order
         ``(n,)`` order in which rows are to be read; the folds index the reordered rows.
     partition
-        True where the test parts are disjoint, cover all rows, and each training part is all
+        True if the test parts are disjoint, cover all rows, and each training part is all
         rows but the test part. Test parts are then contiguous, and the scatter of a training
         part is the sum of the other test parts' scatters.
     """
@@ -95,13 +95,13 @@ def resolve_folds(cv: Any, y: np.ndarray, groups: Any = None) -> Folds:
 def split_rows(
     cv: Any, y: np.ndarray, groups: Any = None, name: str = "cv"
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Row numbers of the training and test part of every fold; arguments of :func:`resolve_folds`.
+    """Row numbers of the training and test part of every fold; see :func:`resolve_folds`.
 
     Raises
     ------
     TypeError, ValueError
-        No way to split; fewer samples than folds; indices that are no row numbers; no fold at all;
-        more folds than the memory holds.
+        ``cv`` cannot split; fewer samples than folds; indices that are not row numbers; no folds;
+        more folds than fit the memory.
     """
     from sklearn.model_selection import check_cv
 
@@ -119,7 +119,7 @@ def split_rows(
     if isinstance(cv, Integral) or (hasattr(cv, "split") and not isinstance(cv, Tensor)):
         splitter = check_cv(cv, y, classifier=False)
         X = np.zeros((n, 1))
-        # A splitter of one's own need not know how many there are.
+        # A splitter of the user need not know the number of folds.
         if type(splitter).__module__.startswith("sklearn."):
             count = int(splitter.get_n_splits(X, y, groups))
         given = splitter.split(X, y, groups)
@@ -137,7 +137,7 @@ def split_rows(
             ) from None
         pairs.append((_checked(train, n, name), _checked(test, n, name)))
         if len(pairs) == 1:
-            # Folds are of one size, about.
+            # All folds have about the same size.
             rows = sum(part.nbytes for part in pairs[0])
             check_fits(count * rows, f"{name} of {count:,} folds", "their row numbers", _CPU)
     if not pairs:
@@ -155,7 +155,7 @@ def check_groups(groups: Any, n: int) -> None:
 
 
 def _checked(indices: Any, n: int, name: str) -> np.ndarray:
-    """Row numbers int64, of row numbers or of a mask of all rows."""
+    """Row numbers as int64, from row numbers or from a mask of all rows."""
     refuse_special(indices, name)
     refuse_masked(indices, name)
     if isinstance(indices, Tensor):
@@ -172,7 +172,7 @@ def _checked(indices: Any, n: int, name: str) -> np.ndarray:
         if len(indices) != n:
             raise ValueError(f"{name} gives a mask of {len(indices)} rows, but X has {n} samples")
         indices = np.flatnonzero(indices)
-    # An empty list is an array of floats.
+    # An empty list becomes an array of floats.
     if indices.size and indices.dtype.kind not in "iu":
         raise TypeError(f"{name} must give integers as row numbers, got {indices.dtype}")
     if indices.size and (indices.min() < 0 or indices.max() >= n):

@@ -1,6 +1,6 @@
-"""What the labels alone determine: embeddings to fit and ideal distances to score against.
+"""Embeddings to fit to and ideal distances to score against, computed from the labels alone.
 
-Nothing here depends on the hidden states, so every site shares it.
+Nothing here depends on the hidden states, so all sites share it.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from gpu_smds.solvers.spec import Solver
 
 @dataclass(frozen=True)
 class Target:
-    """One manifold in every fold: what to fit and what to score against.
+    """One manifold in every fold: embeddings to fit to and ideal distances to score against.
 
     Attributes
     ----------
     manifold
         The manifold.
     embeddings
-        Per fold, of the training labels; None where the fold is too small.
+        Embedding of the training labels per fold; None if the fold cannot be fitted or scored.
     ideals
-        Per fold, of the test labels; None where there is nothing to score.
+        Ideal distances of the test labels per fold; None if the fold cannot be fitted or scored.
     status
-        Per fold.
+        Status per fold.
     metrics
-        What it is scored by: the first ones of all metrics.
+        Metrics by which it is scored: the first ones of all metrics.
     """
 
     manifold: Manifold
@@ -96,7 +96,7 @@ class Target:
 
     @property
     def bytes(self) -> int:
-        """What the ideal distances and all that the metrics need of them take, about."""
+        """Approximate bytes of the ideal distances and of what metrics derive from them."""
         whole = needs_whole(self.metrics)
         return sum(ideal.bytes(whole) for ideal in self.ideals if ideal is not None)
 
@@ -114,11 +114,11 @@ class Incomplete:
     Attributes
     ----------
     target
-        Its number.
+        Index of the manifold.
     n_components
         Columns of the map.
     projected
-        Where its projection stands among those of all manifolds.
+        Its columns among the projections of all manifolds.
     pairs
         The training samples' defined pairs.
     """
@@ -141,25 +141,25 @@ class Ideals:
     folds
         The folds.
     solver
-        With what is fitted; it decides how wide projections are.
+        The solver; it determines the width of the projections.
     device
         Where to compute.
 
     Attributes
     ----------
     columns
-        Where each manifold's embedding stands among the K columns of all.
+        The columns of each manifold's embedding among the K columns of all.
     projected
-        Where each manifold's projection stands among those of all.
+        The columns of each manifold's projection among those of all.
     stacked
         Per fold the centred embeddings ``(n_train, K)`` of all manifolds.
     incomplete
-        Per fold what is fitted to distances instead.
+        Per fold, the manifolds whose maps are fitted to distances instead.
 
     Raises
     ------
     ValueError
-        Undefined distances, to which the solver cannot fit.
+        Distances are undefined, and the solver cannot fit to them.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class Ideals:
 
     @property
     def bytes(self) -> int:
-        """What the ideal distances of all take, about."""
+        """Approximate bytes of the ideal distances of all manifolds."""
         return sum(target.bytes for target in self._targets)
 
     @property
@@ -222,7 +222,7 @@ class Ideals:
         return [*self.stacked, *distances]
 
     def refuse_incomplete(self, reason: str) -> None:
-        """Raise ValueError, with the reason, where a manifold leaves distances undefined."""
+        """Raise ValueError, with the reason, if a manifold leaves distances undefined."""
         for target in self._targets:
             embeddings = [e for e in target.embeddings if e is not None]
             if any(e.incomplete is not None for e in embeddings) or not all(
@@ -231,18 +231,18 @@ class Ideals:
                 raise ValueError(f"{target.manifold.name} leaves distances undefined, {reason}")
 
     def reference(self, target: int, fold: int) -> Ideal | None:
-        """Ideal distances of the test labels; None where there is nothing to score."""
+        """Ideal distances of the test labels; None if there is nothing to score."""
         return self._targets[target].ideals[fold]
 
     def score(
         self, target: int, fold: int, Z: Tensor, causes: Mapping[Status, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Score projections and say where and why that is not possible.
+        """Score projections, with statuses that say where and why that is not possible.
 
         Parameters
         ----------
         target, fold
-            Their numbers.
+            Their indices.
         Z
             ``(*batch, n_test, k)`` test rows, projected for that target.
         causes

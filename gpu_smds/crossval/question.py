@@ -1,4 +1,4 @@
-"""What is asked: labels, the manifolds they may lie on, metrics, and how samples are held out."""
+"""The question: labels, the manifolds they may lie on, metrics, and how samples are held out."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from gpu_smds.solvers.spec import Solver
 
 @dataclass(frozen=True)
 class Question:
-    """Labels against manifolds, by metrics, over folds.
+    """Labels to be compared with manifolds, by metrics, over folds.
 
     Attributes
     ----------
     labels
-        ``(n,)`` or ``(n, k)`` in the order of the samples. Folds read the rows in an order of
-        their own, into which only this class brings labels.
+        ``(n,)`` or ``(n, k)`` in the order of the samples. The folds read the rows in another
+        order; only this class brings labels into that order.
     manifolds, metrics
-        What the labels are compared with, and how; the first metrics of all where a target takes
-        some only.
+        Manifolds with which the labels are compared, and metrics. A target that does not use all
+        metrics uses the first ones.
     folds
         How samples are held out.
     lists
-        Which of "manifold" and "metric" were given as lists, and so are axes of the result.
+        Which of "manifold" and "metric" were given as lists and are therefore axes of the result.
     """
 
     labels: np.ndarray
@@ -55,12 +55,12 @@ class Question:
     ) -> Self:
         """Check the arguments of a public function for ``n`` samples.
 
-        ``single`` is its name if it takes only one manifold and metric.
+        ``single`` is the name of the function if it takes only one manifold and metric.
 
         Raises
         ------
         TypeError, ValueError
-            Arguments out of their range, or that do not fit the number of samples.
+            Arguments that are out of range or do not fit the number of samples.
         """
         labels = as_labels(y, n)
         manifolds, many_manifolds = as_list(manifold, "manifold")
@@ -99,7 +99,7 @@ class Question:
     ) -> Target:
         """One manifold in every fold, for the labels or for others of the same samples.
 
-        ``keep_bytes`` is what its ideal distances in one fold may take.
+        ``keep_bytes`` is the number of bytes that its ideal distances in one fold may take.
         """
         given = self.labels if labels is None else labels
         asked = self.metrics if metrics is None else metrics

@@ -31,7 +31,7 @@ class ScoreJob:
     Attributes
     ----------
     plan, ideals
-        How the folds are fitted, and what they are scored against.
+        How the folds are fitted, and the ideal distances to score against.
     scores
         ``(targets, metrics, alphas, folds, S)`` float64, NaN where undefined.
     status
@@ -45,7 +45,7 @@ class ScoreJob:
 
     @classmethod
     def of(cls, place: Place, question: Question, solver: Solver, ideals: Ideals) -> ScoreJob:
-        """Plan the fits, which only the labels determine.
+        """Plan the fits, which depend on the labels only.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class ScoreJob:
         return cls(plan, ideals, scores, status)
 
     def job(self, place: Place, question: Question) -> Job:
-        """What to run; it fills ``scores`` and ``status``."""
+        """The job to run; it fills ``scores`` and ``status``."""
         solver, folds = self.plan.solver, question.folds
 
         def key() -> str:

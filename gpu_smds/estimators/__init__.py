@@ -1,1 +1,1 @@
-"""The scikit-learn faces of SMDS, for one site."""
+"""The scikit-learn estimators of SMDS, for one site."""

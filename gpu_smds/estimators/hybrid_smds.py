@@ -30,10 +30,10 @@ class HybridSMDS(SupervisedMDS):
     manifold
         A name, shape or callable labels → distances.
     n_components
-        At least this many columns of the target: the embedding of a manifold by name keeps its
-        own number and is filled with zeros up to it. For a callable, its components.
+        Minimum number of columns of the target: the embedding of a named manifold keeps its own
+        number and is filled with zeros up to this one. For a callable, the number of components.
     alpha, orthonormal
-        Accepted for compatibility and without effect, as in smds.
+        Accepted for compatibility; no effect, as in smds.
     reducer
         An estimator with ``fit(X, Y)`` and ``transform(X)``, such as ``PLSRegression``.
     bypass_mds
@@ -69,8 +69,8 @@ class HybridSMDS(SupervisedMDS):
         Raises
         ------
         ValueError
-            No reducer, states or labels as in :class:`SupervisedMDS`, or a manifold that leaves
-            distances undefined.
+            There is no reducer, states or labels are refused as in :class:`SupervisedMDS`, or the
+            manifold leaves distances undefined.
         """
         if self.reducer is None:
             raise ValueError("HybridSMDS needs a reducer, such as PLSRegression(n_components=2)")
@@ -95,7 +95,7 @@ class HybridSMDS(SupervisedMDS):
         return self
 
     def transform(self, X: Any) -> Any:
-        """Apply the reducer to states ``(n, n_features)``; torch in, torch out."""
+        """Apply the reducer to states ``(n, n_features)``; a tensor gives a tensor."""
         check_is_fitted(self, ["reducer_", "Y_"])
         X = self._states(X, reset=False)
         if not hasattr(self.reducer_, "transform"):
@@ -104,7 +104,7 @@ class HybridSMDS(SupervisedMDS):
         return _like(X, _tensor(Z).to(_tensor(X).device))
 
     def inverse_transform(self, X_proj: Any) -> Any:
-        """Undo the reducer, where it can."""
+        """Apply the inverse of the reducer, if it has one."""
         check_is_fitted(self, ["reducer_"])
         if not hasattr(self.reducer_, "inverse_transform"):
             raise NotImplementedError(f"the reducer {self.reducer_!r} has no inverse_transform")

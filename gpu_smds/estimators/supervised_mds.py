@@ -1,4 +1,4 @@
-"""The scikit-learn face of SMDS, for one site: a drop-in for ``smds.SupervisedMDS``."""
+"""The scikit-learn estimator of SMDS, for one site: a drop-in for ``smds.SupervisedMDS``."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     alpha
         Ridge penalty (1.0 as in smds 1.6.6; 1.6.5 and earlier had 0.1). 0 is minimum norm.
     orthonormal
-        Orthonormal Procrustes; ``alpha`` is then without effect.
+        Orthonormal Procrustes; ``alpha`` then has no effect.
     gpu_accel
         Accepted for compatibility: ``device`` says where to compute.
     device
-        None is where X is; numpy arrays are on the CPU.
+        None takes the device of X; numpy arrays are on the CPU.
     dtype
         None, torch.float64 or torch.float32, as in :func:`gpu_smds.score_map`.
 
@@ -80,7 +80,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Holds ``D_``, ``Y_`` and ``compute_ideal_distances``.
     status_
         A :class:`gpu_smds.Status` that qualifies the fit: ``OK``, ``UNDETERMINED``,
-        ``NOT_CONVERGED``, or ``DEGENERATE_LABELS``, with a warning, where the labels differ but
+        ``NOT_CONVERGED``, or ``DEGENERATE_LABELS``, with a warning, if the labels differ but
         fall on one point of the shape (the two ends of a whole turn); W is then zero.
     n_features_in_
         Number of features.
@@ -130,13 +130,13 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.status_ = max(status, _judge(embedding))
         self.W_ = _like(X, maps.Wt[0].mT.contiguous())
         self.Y_ = _like(X, embedding.Y)
-        # A fit to distances sees no origin: its states are not centred, as in smds.
+        # A fit to distances does not depend on the origin: states are not centred, as in smds.
         self._X_mean = None if embedding.incomplete is not None else _like(X, maps.mean[0])
         self.parametrization_fitted_ = fitted
         return self
 
     def transform(self, X: Any) -> Any:
-        """Project states ``(n, n_features)`` to ``(n, k)``; torch in, torch out."""
+        """Project states ``(n, n_features)`` to ``(n, k)``; a tensor gives a tensor."""
         check_is_fitted(self)
         X = self._states(X, reset=False)
         W = _tensor(self.W_)
@@ -198,12 +198,12 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, filepath: str | Path) -> Self:
-        """Read what :meth:`save` wrote; the fitted attributes are numpy arrays.
+        """Read a file that :meth:`save` wrote; the fitted attributes are numpy arrays.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            No such file; cut short, forged or not a fitted estimator.
+            There is no such file, or it is incomplete, forged or not a fitted estimator.
         """
         with read_tensors(filepath, _KIND) as (arrays, header):
             parameters = {name: from_json(v) for name, v in header["parameters"].items()}
@@ -240,7 +240,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"parametrization must be 'computed' or 'user_provided', got {shown(given)}"
             )
-        if self.manifold != "circular":  # smds warns even of its own default
+        if self.manifold != "circular":  # smds warns even for its own default
             warnings.warn("parametrization='user_provided': the manifold is ignored", stacklevel=3)
         return UserProvidedSMDSParametrization()
 
@@ -259,7 +259,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return flat_column(as_labels(y, n, constant), model)
 
     def _projections(self, X_proj: Any) -> Any:
-        """Projections of real numbers, as they are or as a numpy array."""
+        """Checked projections: a tensor as given, anything else as a numpy array."""
         _refuse(X_proj, "X_proj")
         return X_proj if isinstance(X_proj, Tensor) else _by_sklearn(check_array, X_proj)
 
@@ -283,7 +283,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _judge(embedding: Embedding) -> Status:
-    """Status of an embedding; warns where there is nothing to fit."""
+    """Status of an embedding; warns if there is nothing to fit."""
     if embedding.degenerate:
         warnings.warn(
             f"nothing can be fitted: {Status.DEGENERATE_LABELS.explanation}", stacklevel=3
@@ -293,18 +293,18 @@ def _judge(embedding: Embedding) -> Status:
 
 
 def _refuse(X: Any, name: str) -> None:
-    """Raise TypeError or ValueError for what scikit-learn takes for plain real numbers."""
-    # It refuses sparse matrices itself, in words that its own tests look for.
+    """Raise TypeError or ValueError for values that scikit-learn would wrongly accept."""
+    # scikit-learn refuses sparse matrices itself, with messages that its own tests look for.
     if isinstance(X, Tensor):
         refuse_special(X, name)
     refuse_masked(X, name)
-    # A list of complex numbers is found by scikit-learn, as any other array.
+    # scikit-learn itself refuses a list of complex numbers.
     if X.is_complex() if isinstance(X, Tensor) else getattr(X, "dtype", None) in _COMPLEX:
         raise ValueError(f"Complex data not supported: {name} must be real")
 
 
 def _by_sklearn(check: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call a check of scikit-learn's, and say in one line what it says in several."""
+    """Call a check of scikit-learn; its error is raised with a message of one line."""
     try:
         return check(*arguments, **named)
     except (TypeError, ValueError) as error:
@@ -316,5 +316,5 @@ def _tensor(values: Any) -> Tensor:
 
 
 def _like(X: Any, values: Tensor) -> Any:
-    """As torch where X is torch, else as numpy."""
+    """As a tensor if X is one, else as a numpy array."""
     return values if isinstance(X, Tensor) else values.cpu().numpy()

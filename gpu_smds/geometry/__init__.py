@@ -1,1 +1,1 @@
-"""Labels to ideal distances and embeddings. Knows nothing of hidden states."""
+"""From labels to ideal distances and embeddings; no hidden states are used here."""

@@ -1,4 +1,4 @@
-"""Manifolds and parametrizations as JSON, so that they fit into files."""
+"""Manifolds and parametrizations as JSON, so that they can be saved in files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from gpu_smds._arguments import one_line, shown
 from gpu_smds.geometry.shapes import SHAPES, BaseShape
 
-# What a file may name beside the shapes that have names. Nothing else is ever looked up by a name
-# from a file.
+# Classes that a file may name in addition to the named shapes. No other class is ever looked up by
+# a name from a file.
 _PARAMETRIZATIONS = ("ComputedSMDSParametrization", "UserProvidedSMDSParametrization")
-# A shape in a parametrization is as deep as it gets; some room for those of parametrizations.
+# The deepest usual value is a shape in a parametrization; the limit leaves some room.
 _DEEPEST = 4
 
 
 def as_json(value: Any) -> Any:
-    """A plain value, an array, a shape of ours or a parametrization of ours as JSON.
+    """A plain value, an array, or a shape or parametrization of this library, as JSON.
 
     Raises
     ------
     ValueError
-        Code of the user's own: a callable, or a class that is not ours.
+        The value is code of the user: a callable, or a class that is not of this library.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -51,8 +51,9 @@ def from_json(value: Any) -> Any:
     Raises
     ------
     ValueError
-        Anything that :func:`as_json` does not write: another class, parameters that its
-        constructor does not take or that are of another kind than its own, or too many levels.
+        The value was not written by :func:`as_json`: it has another class, parameters that the
+        constructor does not take, parameters of another type than their defaults, or too many
+        levels.
     """
     return _from_json(value, 0)
 
@@ -72,13 +73,13 @@ def _from_json(value: Any, level: int) -> Any:
     known = _class(value["class"])
     if known is None:
         raise ValueError(
-            f"a saved value names {shown(value['class'])}, which is no class that a file may name"
+            f"a saved value names {shown(value['class'])}, a class that no file may name"
         )
     return _construct(known, parameters)
 
 
 def _class(name: Any) -> type[Any] | None:
-    """The class of ours that a file names; None where it is not in the list."""
+    """The class of this library with this name; None if a file may not name it."""
     if not isinstance(name, str):
         return None
     if name in _PARAMETRIZATIONS:
@@ -94,7 +95,7 @@ def _class(name: Any) -> type[Any] | None:
 
 
 def _array(values: Any) -> np.ndarray:
-    """A list, or lists of one length, of plain values as an array."""
+    """An array from a list of plain values, or from nested lists of equal length."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -118,7 +119,7 @@ def _construct(cls: type[Any], parameters: dict[str, Any]) -> Any:
 
 
 def _check_kind(what: str, value: Any, default: Any) -> None:
-    """Raise ValueError where a value is of another kind than the default of its parameter."""
+    """Raise ValueError if a value has another type than the default of its parameter."""
     if isinstance(default, bool):
         fits = isinstance(value, bool)
     elif isinstance(default, int):

@@ -1,11 +1,12 @@
-"""Classical multi-dimensional scaling: ideal distances or points to an embedding."""
+"""Classical multi-dimensional scaling: from ideal distances or points to an embedding."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# Two eigenvalues count as tied, or one as zero, below this fraction of the largest: an order of
-# magnitude above the error of a double-precision eigendecomposition of a few thousand samples.
+# Two eigenvalues count as tied if they differ by at most this fraction of the largest, and one
+# counts as zero if it is at most that. This is an order of magnitude above the error of a
+# double-precision eigendecomposition of a few thousand samples.
 TIE = 1e-11
 
 # Below this size a full eigendecomposition is as fast as the leading eigenvectors alone.
@@ -20,17 +21,17 @@ def embed_points(points: Tensor, n_components: int) -> tuple[Tensor, bool]:
     points
         ``(n, p)`` float64.
     n_components
-        Components kept; beyond p the embedding is filled with zeros.
+        Number of components kept; columns beyond p are zero.
 
     Returns
     -------
     Y : Tensor
-        ``(n, n_components)``, centred, columns by falling eigenvalue.
+        ``(n, n_components)``, centred, columns by descending eigenvalue.
     determined : bool
-        False where an eigenvalue tie at the cut makes the embedding arbitrary.
+        False if eigenvalues are tied at the cut, so that the embedding is not unique.
     """
     centred = points - points.mean(0)
-    # The SVD of the points rather than the eigenvectors of their scatter: no squared condition.
+    # The SVD of the points does not square the condition number, as their scatter would.
     U, S, _ = torch.linalg.svd(centred, full_matrices=False)
     return _cut(U * S, S.square(), n_components)
 
@@ -38,19 +39,19 @@ def embed_points(points: Tensor, n_components: int) -> tuple[Tensor, bool]:
 def classical_mds(D: Tensor, n_components: int, y: np.ndarray | None = None) -> tuple[Tensor, bool]:
     """Classical MDS of a distance matrix ``(n, n)``; returns as :func:`embed_points`.
 
-    Counterpart of ``ComputedSMDSParametrization._classical_mds`` in smds, negative (undefined)
-    distances included, which both square.
+    Counterpart of ``ComputedSMDSParametrization._classical_mds`` in smds. Negative (undefined)
+    distances are squared like all others, as in smds.
 
     Parameters
     ----------
     D, n_components
-        Distances and components kept.
+        Ideal distances, and the number of components kept.
     y
         Labels. Samples of equal labels are merged into one weighted point where D allows it.
     """
     D, weights, members = _merge(D, y)
-    # B = −½ JD²J with the weighted mean taken out, scaled by the roots of the weights: for each
-    # eigenvector v of it, v/√w repeated over the members is one of the full matrix.
+    # B = −½ JD²J, where J subtracts the weighted mean, scaled by the roots of the weights. For each
+    # eigenvector v of B, v/√w repeated over the members is an eigenvector of the full matrix.
     share, root = weights / weights.sum(), weights.sqrt()
     B = D.square()
     row = B @ share
@@ -66,10 +67,10 @@ def classical_mds(D: Tensor, n_components: int, y: np.ndarray | None = None) -> 
 
 
 def _merge(D: Tensor, y: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Distances ``(u, u)`` and weights ``(u,)`` of distinct labels, and the sample's own ``(n,)``.
+    """Distances ``(u, u)`` and weights ``(u,)`` of distinct labels, and samples' indices ``(n,)``.
 
-    The last is None where nothing is merged. Equal labels need not have equal distances (in a
-    neighbour graph they do not), so that is checked.
+    The index is None if nothing is merged. Samples of equal labels need not have equal distances
+    (in a neighbour graph they do not), so that is checked.
     """
     n = len(D)
     if y is not None:
@@ -78,19 +79,19 @@ def _merge(D: Tensor, y: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor | No
             index = torch.from_numpy(members.reshape(-1)).to(D.device)
             first = torch.empty(len(counts), dtype=torch.int64, device=D.device)
             first[index] = torch.arange(n, device=D.device)
-            merged = D[first][:, first]  # any member will do, if their rows are equal
+            merged = D[first][:, first]  # any member serves, if their rows are equal
             if bool((merged[index][:, index] == D).all()):
                 return merged, torch.from_numpy(counts).to(D), index
     return D, D.new_ones(n), None
 
 
 def _leading(B: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Largest eigenvalues ``(c,)``, falling, and eigenvectors ``(n, c)`` of symmetric B.
+    """Largest eigenvalues ``(c,)``, descending, and eigenvectors ``(n, c)`` of symmetric B.
 
-    At least ``count`` of them: all for a small matrix, else by block Krylov iteration (Golub &
-    Underwood 1977), which is as accurate and an order of magnitude faster than a full
-    decomposition; its blocks are wider than ``count``, so that repeated eigenvalues are not
-    missed.
+    c is ``count``, or n if that is smaller. A small matrix is decomposed in full, a larger one by
+    block Krylov iteration (Golub & Underwood 1977), which is as accurate as a full decomposition
+    and an order of magnitude faster. Its blocks are wider than ``count``, so that repeated
+    eigenvalues are not missed.
     """
     n = len(B)
     width = count + 6
@@ -111,7 +112,7 @@ def _leading(B: Tensor, count: int) -> tuple[Tensor, Tensor]:
             values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
             residual = images @ vectors - (basis @ vectors) * values
             largest = torch.linalg.vector_norm(values, torch.inf)
-            # What a backward stable full decomposition leaves, n·eps, less a margin.
+            # A backward stable full decomposition leaves n·eps; this bound is lower.
             if len(values) == count and bool(
                 torch.linalg.vector_norm(residual, dim=0).max() <= 2e-14 * largest
             ):
@@ -123,7 +124,7 @@ def _leading(B: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _cut(Y: Tensor, eigenvalues: Tensor, k: int, rank: int | None = None) -> tuple[Tensor, bool]:
     tie = TIE * max(float(eigenvalues[0]), 0.0)
-    # Where the distances have fewer than k dimensions the rest is rounding noise: zero instead.
+    # If the distances have fewer than k dimensions, further columns are rounding noise: set to 0.
     Y = Y * (eigenvalues > tie)
     if k >= (Y.shape[1] if rank is None else rank):
         return torch.nn.functional.pad(Y[:, :k], (0, max(0, k - Y.shape[1]))), True

@@ -1,4 +1,4 @@
-"""Ideal distances of which some are undefined: what a fit to them needs, the same for all sites."""
+"""Data for fits to incomplete ideal distances, computed once for all sites."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from gpu_smds.geometry.classical_mds import classical_mds
 
-# Starts drawn at random beside smds' and the MDS one. On a line the samples cannot pass each other
-# without raising the loss, so that almost every order has a minimum of its own.
+# Number of random starts by k, in addition to the start of smds and the MDS start. On a line
+# samples cannot pass each other without raising the loss, so that almost every order of the samples
+# has a minimum of its own.
 _RANDOM_STARTS = {1: 64}
 _RANDOM_STARTS_ELSE = 8
 
@@ -22,22 +23,23 @@ _RANDOM_STARTS_ELSE = 8
 class DefinedPairs:
     """The defined pairs, shared by all sites.
 
-    Lists of neighbours instead of an (n, n) matrix: chains define few pairs. Rows and not a list
-    of edges: sums over rows need no scattering, whose order varies on GPUs.
+    They are stored as a list of neighbours per sample. An (n, n) matrix would be mostly empty,
+    since chains define few pairs. A list of edges would need scatter sums, whose order varies on
+    GPUs.
     """
 
-    neighbours: Tensor  # (n, m), padded by the sample itself: distance 0, ideal distance 0
+    neighbours: Tensor  # (n, m), padded with the sample itself: distance 0, ideal distance 0
     ideal: Tensor  # (n, m)
-    laplacian: Tensor  # (n, n) of the graph of pairs, all of weight 1
+    laplacian: Tensor  # (n, n) of the graph of pairs, all weights 1
     root: Tensor  # (n', n) with rootᵀ root = L, n' = n − components of the graph
     inverse_root: Tensor  # (n, n'), its pseudo-inverse
     stretch: float  # largest singular value of root
-    scale: float  # Σ D² / 4 over ordered pairs: the loss of Z = 0 as _errors counts it
+    scale: float  # Σ D² / 4 over ordered pairs: the loss of Z = 0 as in _errors
     starts: Tensor  # (s, n, k) configurations to start from
 
     @classmethod
     def of(cls, D: Tensor, k: int) -> DefinedPairs:
-        """Read distances ``(n, n)`` float64, negative = undefined, to be met in k dimensions."""
+        """Prepare distances ``(n, n)`` float64, negative = undefined, for maps to k components."""
         defined = D >= 0
         defined.fill_diagonal_(False)
         if not torch.equal(D, D.mT) or bool(D.isposinf().any()):
@@ -50,18 +52,18 @@ class DefinedPairs:
         own = torch.arange(len(D), device=D.device)[:, None]
 
         components = int(connected_components(_graph(D), directed=False)[0])
-        # Samples of one label have one row, and paths between labels are cheaper.
+        # Samples of equal labels have equal rows, so paths are computed between labels only.
         rows, label = torch.unique(D, dim=0, return_inverse=True)
         first = torch.full((len(rows),), len(D), device=D.device)
         first = first.scatter_reduce(0, label, own[:, 0], "amin")
         paths = np.asarray(shortest_path(_graph(D[first][:, first]), directed=False))
         completed = torch.from_numpy(paths).to(D)[label][:, label]
-        # Nothing says how far apart the components of the graph are.
+        # Distances between components of the graph are not known: take the largest known path.
         completed[completed.isinf()] = completed[completed.isfinite()].max()
 
         laplacian = torch.diag(degree.to(D)) - defined.to(D)
         values, vectors = torch.linalg.eigh(laplacian)
-        # Eigenvalue 0 belongs to shifts of whole components, which no distance sees.
+        # Eigenvalue 0 belongs to shifts of whole components, which change no distance.
         values, vectors = values[components:].sqrt(), vectors[:, components:]
         ideal = D.gather(1, order).masked_fill(padding, 0)
         return cls(
@@ -85,7 +87,7 @@ def _starts(completed: Tensor, k: int) -> Tensor:
 
 
 def _graph(D: Tensor) -> csr_array:
-    """Defined distances as edges: explicit zeros of a sparse graph are edges of length 0."""
+    """Graph of the defined distances; explicit zeros of the sparse array are edges of length 0."""
     distances = D.cpu().numpy()
     edges = (distances >= 0).nonzero()
     return csr_array((distances[edges], edges), shape=D.shape)

@@ -1,4 +1,4 @@
-"""What a map is fitted to: the ideal embedding of some labels."""
+"""The ideal embedding of some labels, to which a map is fitted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gpu_smds.geometry.defined_pairs import DefinedPairs
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a map is fitted to.
+    """An ideal embedding, or incomplete ideal distances, to which a map is fitted.
 
     Attributes
     ----------
     Y
         ``(n, k)`` float64 ideal embedding.
     determined
-        False where tied eigenvalues make Y one of many.
+        False if tied eigenvalues make Y one of several possible embeddings.
     degenerate
-        True where all labels fall on one point.
+        True if all labels fall on one point.
     incomplete
-        Ideal distances ``(n, n)``, where some are undefined (negative): the map is then fitted
-        to them and not to Y.
+        Ideal distances ``(n, n)`` if some of them are undefined (negative), else None. The map is
+        then fitted to them and not to Y.
     """
 
     Y: Tensor
@@ -37,13 +37,13 @@ class Embedding:
 
     @cached_property
     def pairs(self) -> DefinedPairs:
-        """What the solver for incomplete distances needs of them, the same for every site."""
+        """The incomplete distances, prepared for the solver; the same for every site."""
         assert self.incomplete is not None
         return DefinedPairs.of(self.incomplete, self.Y.shape[1])
 
     @classmethod
     def of(cls, Y: Tensor, determined: bool, D: Tensor | None = None) -> Embedding:
-        """Judge an embedding of distances D, which a set of points need not give."""
+        """Make an embedding of distances D; for points whose distances are ideal, D may be None."""
         if D is not None and bool(D.min() < 0):
             return cls(Y, True, not bool(D.max() > 0), D)
         # Points that differ by rounding only (two labels a whole turn apart) count as one.
@@ -51,7 +51,7 @@ class Embedding:
 
     @classmethod
     def given(cls, Y: Any, D: Any, device: torch.device) -> Embedding:
-        """Take the arrays of a foreign parametrization as they are."""
+        """Take the arrays of a parametrization of another library unchanged."""
         coordinates = torch.from_numpy(np.asarray(Y, dtype=np.float64)).to(device)
         distances = torch.from_numpy(np.asarray(D, dtype=np.float64)).to(device)
         return cls.of(coordinates, True, distances)

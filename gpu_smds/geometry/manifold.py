@@ -1,4 +1,4 @@
-"""What the ``manifold`` argument takes: a name, a shape, a callable or a parametrization."""
+"""The ``manifold`` argument: a name, a shape, a callable or a parametrization."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gpu_smds.geometry.classical_mds import classical_mds, embed_points
 from gpu_smds.geometry.embedding import Embedding
 from gpu_smds.geometry.shapes import SHAPES, BaseShape, PointShape, manifold_names
 
-# The score squares products of two distances, summed over all pairs: larger ones overflow there.
+# The score squares products of two distances, summed over all pairs: larger distances overflow.
 _LARGEST = 1e70
 
 
 class Parametrization(Protocol):
-    """Labels to an embedding and to distances, as ``smds.SMDSParametrization``."""
+    """Maps labels to an embedding and to distances, as ``smds.SMDSParametrization`` does."""
 
     D_: Any
     Y_: Any
@@ -57,7 +57,7 @@ class Manifold:
     n_components: int
 
     def takes(self, y: np.ndarray) -> bool:
-        """Whether labels have the right number of axes; a column is as good as a vector."""
+        """Whether labels have the right number of axes; a column counts as a vector."""
         return flat_column(y, self.source).ndim in label_axes(self.source)
 
     def check(self, y: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ class Manifold:
         Raises
         ------
         ValueError
-            They have another.
+            The labels have another number of axes.
         """
         if not self.takes(y):
             axes = label_axes(self.source)
@@ -88,7 +88,7 @@ class Manifold:
         return Embedding.of(*classical_mds(D, k, y), D)
 
     def points(self, y: np.ndarray, device: torch.device) -> Tensor:
-        """Points ``(n, p)`` of labels, where the source is a set of points.
+        """Points ``(n, p)`` of labels, if the source is a set of points.
 
         Raises
         ------
@@ -146,7 +146,7 @@ def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold
     ValueError
         Unknown name, ``n_components`` below 1, or a foreign callable without ``n_components``.
     TypeError
-        Neither a name nor a callable; ``n_components`` that is no integer.
+        Neither a name nor a callable; ``n_components`` that is not an integer.
     """
     if isinstance(manifold, Manifold):
         return manifold
@@ -177,13 +177,13 @@ def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold
 
 
 def label_axes(source: Any) -> tuple[int, ...]:
-    """Numbers of axes of the labels that a shape, or a parametrization's, takes; else 1 or 2."""
+    """Numbers of label axes that a shape, or the shape of a parametrization, takes; else 1 or 2."""
     shape = getattr(source, "manifold", source)
     return tuple(np.atleast_1d(getattr(shape, "y_ndim", (1, 2))).tolist())
 
 
 def flat_column(y: np.ndarray, source: Any) -> np.ndarray:
-    """Labels ``(n, 1)`` as ``(n,)`` where a shape takes vectors, as smds does."""
+    """Labels ``(n, 1)`` as ``(n,)`` if the shape takes vectors, as in smds."""
     return y[:, 0] if y.shape[1:] == (1,) and 1 in label_axes(source) else y
 
 

@@ -1,4 +1,4 @@
-"""Where an embedding comes from: a manifold, coordinates of the user's, or a class of their own.
+"""Sources of an embedding: a manifold, coordinates of the user, or a class of the user.
 
 Counterparts of the classes of the same names in ``smds.smds``.
 """
@@ -20,7 +20,7 @@ from gpu_smds.geometry.manifold import resolve_manifold
 
 
 class SMDSParametrization(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
-    """Labels to an embedding ``Y_`` and ideal distances ``D_``; subclass it for your own.
+    """Maps labels to an embedding ``Y_`` and ideal distances ``D_``; base class for your own.
 
     Attributes
     ----------
@@ -59,8 +59,8 @@ class ComputedSMDSParametrization(SMDSParametrization):
     manifold
         A shape or any callable labels → distances, or a name.
     n_components
-        Columns kept. A built-in manifold has a number of its own where this is None; in smds it
-        must be given.
+        Number of columns kept. None takes the default of a built-in manifold; in smds it must be
+        given.
     """
 
     def __init__(self, manifold: Any, n_components: int | None = None) -> None:
@@ -93,19 +93,19 @@ class ComputedSMDSParametrization(SMDSParametrization):
 
 
 class UserProvidedSMDSParametrization(SMDSParametrization):
-    """Coordinates that are given: fixed ones, the labels themselves, or looked up in a template.
+    """Coordinates given by the user: fixed, the labels themselves, or looked up in a template.
 
     Parameters
     ----------
     y
-        Coordinates ``(n_samples, k)`` of the training samples. They say nothing of other
-        samples, so such a model can only score those it was fitted on.
+        Coordinates ``(n_samples, k)`` of the training samples. They do not apply to other samples,
+        so such a model can only score the samples it was fitted on.
     n_components
         k; None takes it from the coordinates.
     fixed_template, mapper
         Reference coordinates and a function ``mapper(labels, template)`` → coordinates.
     name
-        For tables.
+        Name in tables.
     """
 
     def __init__(
@@ -127,16 +127,16 @@ class UserProvidedSMDSParametrization(SMDSParametrization):
 
     @property
     def n_components(self) -> int | None:
-        """Columns of the coordinates, None where not known yet."""
+        """Columns of the coordinates, None if not known yet."""
         return self._n_components
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
-        """Take coordinates or labels from y, or from X where y is None.
+        """Take coordinates or labels from y, or from X if y is None.
 
         Raises
         ------
         ValueError
-            Nothing given, or another number of columns than ``n_components``.
+            Nothing is given, or the number of columns is not ``n_components``.
         """
         if self.y is not None:
             self.Y_ = self.y
@@ -151,12 +151,14 @@ class UserProvidedSMDSParametrization(SMDSParametrization):
         return self
 
     def compute_ideal_distances(self, y: Any = None) -> np.ndarray:
-        """Distances ``(n, n)`` of labels or coordinates; of the fitted ones where fixed or None.
+        """Distances ``(n, n)`` of labels or coordinates y, or of the fitted coordinates.
+
+        The fitted coordinates are used if y is None or if fixed coordinates were given.
 
         Raises
         ------
         ValueError
-            Fixed coordinates of another number of samples.
+            The fixed coordinates have another number of samples.
         """
         if self.y is None:
             return _euclidean(self.Y_ if y is None else self._coordinates(y))
@@ -191,7 +193,7 @@ class UserProvidedSMDSParametrization(SMDSParametrization):
 
 
 def embedding_of(fitted: Any, device: torch.device) -> Embedding:
-    """What a fitted parametrization of any class gives a map to be fitted to."""
+    """The embedding of a fitted parametrization of any class, to which a map is fitted."""
     if isinstance(fitted, ComputedSMDSParametrization):
         own = fitted._embedding
         D = None if own.incomplete is None else own.incomplete.to(device)

@@ -1,1 +1,1 @@
-"""How much a score is worth: permutation tests, intervals, nested choice, comparisons."""
+"""Inference on scores: permutation tests, intervals, nested cross-validation, comparisons."""

@@ -1,4 +1,4 @@
-"""How sure is a score, and a difference of scores? A bootstrap over the held-out samples."""
+"""How certain is a score, or a difference of scores? A bootstrap over the held-out samples."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class BootstrapMap:
     dims
         ``manifold`` where a list was given, then one name per site axis.
     manifolds
-        Their names.
+        Names of the manifolds.
     """
 
     score: np.ndarray
@@ -74,9 +74,9 @@ class BootstrapMap:
     def interval(self, level: float = 0.95) -> Interval:
         """Percentile interval of every score.
 
-        NaN where a resample has no score, as happens where a few groups, or labels, are drawn from.
-        With some tens of samples resamples score a little higher than what they are drawn from: a
-        sample drawn twice fits itself.
+        NaN where a resample has no score, which happens with few groups or few different labels.
+        With some tens of samples, resamples score a little higher than the original samples,
+        because a sample drawn twice fits itself.
         """
         return Interval(self.score, *_ends(self.resampled, level))
 
@@ -109,12 +109,12 @@ def bootstrap_map(
     checkpoint: str | Path | Checkpoint | None = None,
     solver: Any = None,
 ) -> BootstrapMap:
-    """Score resamples of every fold's held-out samples; maps and ideal distances stay as they are.
+    """Score resamples of every fold's held-out samples, with unchanged maps and ideal distances.
 
-    What varies is which samples are scored, not which are fitted on: the intervals are those of
-    the given maps' scores on further samples of the same kind. A resample's score is a quadratic
-    form in how often it holds each sample, so that all of them are one matrix product a site.
-    Samples that several test parts hold, as in repeated k-fold, are drawn for all of them at once.
+    Only the scored samples vary, not the training rows: the intervals hold for the scores of the
+    given maps on further samples of the same kind. The sums of a resample's score are quadratic
+    forms in the counts of its samples, so that all resamples are one matrix product per site.
+    Samples that are in several test parts, as in repeated k-fold, are drawn for all parts at once.
     smds has no counterpart.
 
     Parameters
@@ -125,9 +125,9 @@ def bootstrap_map(
     n_resamples
         Number R of resamples.
     seed
-        Of the generator that draws them.
+        Seed of the generator that draws them.
     groups
-        ``(n_samples,)`` names: whole groups are resampled, and passed to the splitter.
+        ``(n_samples,)`` names: whole groups are resampled. They are also passed to the splitter.
     memory_budget, progress, checkpoint, solver
         As in :func:`gpu_smds.score_map`. No solver is fitted again for a resample.
 
@@ -155,13 +155,13 @@ class _Resamples:
     plan
         How the folds are fitted.
     weights
-        Per fold how often each resample holds each test row ``(R, n_test)``.
+        Per fold, the count of each test row in each resample ``(R, n_test)``.
     references
-        Per manifold and fold what its distances say of the resamples; None where undefined.
+        Per manifold and fold, the ideal distances and their sums over resamples; None if undefined.
     shared_bytes
-        What all sites share.
+        Bytes that all sites share.
     scores
-        ``(S, manifolds, R + 1)`` float64, the held-out samples as they are in front.
+        ``(S, manifolds, R + 1)`` float64; index 0 is the score of the held-out samples themselves.
     status
         ``(S, manifolds)`` int8.
     """
@@ -190,7 +190,7 @@ class _Resamples:
         Raises
         ------
         ValueError
-            Undefined distances, or what does not fit the memory.
+            Distances are undefined, or the resamples do not fit the memory.
         """
         sites, folds, device = place.sites, question.folds, place.device
         names = np.arange(sites.n) if groups is None else as_groups(groups, sites.n)
@@ -211,7 +211,7 @@ class _Resamples:
 
     @property
     def job(self) -> Job:
-        """What to run."""
+        """The job to run."""
         question, solver, ideals = self.question, self.plan.solver, self.plan.ideals
         folds = question.folds
 
@@ -250,24 +250,25 @@ class _Resamples:
         """The scores, once the job has run."""
         sites, many = self.place.sites.site_shape, "manifold" in self.question.lists
         axes = ((self.scores.shape[1],) if many else ()) + sites
-        found = self.scores.movedim(0, -1).movedim(1, 0).cpu().numpy().reshape(-1, *axes)
+        by_resample = self.scores.movedim(0, -1).movedim(1, 0).cpu().numpy()
+        found = by_resample.reshape(len(by_resample), *axes)
         dims = (("manifold",) if many else ()) + tuple(f"site{i}" for i in range(len(sites)))
         state = self.status.mT.cpu().numpy().reshape(axes)
         return BootstrapMap(found[0], found[1:], state, dims, self.question.names)
 
 
 def _check_memory(place: Place, question: Question, count: int) -> None:
-    """Raise ValueError where the resamples and the scores of them cannot fit."""
+    """Raise ValueError if the resamples and their scores cannot fit."""
     what, use = f"n_resamples={count:,}", "the resamples and the scores of them"
     scored = 8 * len(place.sites) * len(question.manifolds) * count
     weighed = 8 * sum(fold.n_test for fold in question.folds.folds) * count
-    # The scores are in memory twice where they are collected and where they are given out.
+    # On the CPU, the scores are in memory twice: as collected and as returned.
     check_fits(weighed + 2 * scored, what, use, torch.device("cpu"))
     check_fits(weighed + scored, what, use, place.device)
 
 
 def _shared_bytes(place: Place, question: Question, count: int) -> int:
-    """Weights, distances and their squares, and the scores where they are collected.
+    """Bytes of the weights, the distances and their squares, and the collected scores.
 
     Raises
     ------
@@ -288,14 +289,14 @@ def _shared_bytes(place: Place, question: Question, count: int) -> int:
 
 @dataclass(frozen=True)
 class _Reference:
-    """A test part's distances, and what all sites' resampled scores need of them.
+    """A test part's distances, and their sums over resamples, for all sites.
 
     Attributes
     ----------
     D
         ``(n_test, n_test)`` ideal distances.
     weights
-        ``(R, n_test)`` how often each resample holds each sample.
+        ``(R, n_test)`` count of each sample in each resample.
     squares
         ``(R,)`` Σ wᵢwⱼDᵢⱼ².
     """
@@ -326,10 +327,11 @@ class _Reference:
 
 
 def _weights(folds: Folds, groups: np.ndarray, count: int, seed: int) -> list[Tensor]:
-    """How often each resample holds each test row ``(count, n_test)``, per fold.
+    """Count of each test row in each resample ``(count, n_test)``, per fold.
 
-    Test parts that share no group are resampled each by itself. Where some do, as those of repeated
-    k-fold, all are one resample: the same samples scored twice are not twice as many.
+    If no two test parts share a group, each part is resampled by itself. If some do, as in repeated
+    k-fold, all parts share one resample: scoring the same samples twice does not double their
+    number.
     """
     generator = np.random.default_rng(seed)
     parts = [take(groups, fold.test) for fold in folds.folds]

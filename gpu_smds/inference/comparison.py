@@ -1,6 +1,6 @@
 """Is one manifold better than another? Repeated k-fold, Friedman's test, Nemenyi's post-hoc test.
 
-As smds does it (Demšar 2006, "Statistical comparisons of classifiers over multiple data sets").
+The tests of smds (Demšar 2006, "Statistical comparisons of classifiers over multiple data sets").
 Scores of repeated folds share samples and are not independent, so the p-values are optimistic:
 they rank manifolds rather than prove a difference.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Seeds of the repeats, as in smds.
 _FIRST_SEED, _SEED_STEP = 42, 1337
-# What the objects of a result take at least, beside its scores, in bytes.
+# Minimum bytes of the objects of a result, in addition to its scores.
 _OF_A_RESULT = 1000
 
 
@@ -60,7 +60,7 @@ class Comparison:
         return found
 
     def friedman(self, metric: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Friedman's statistic and p-value, each ``(*sites)``; NaN where a score is.
+        """Friedman's statistic and p-value, each ``(*sites)``; NaN where a score is NaN.
 
         Raises
         ------
@@ -74,13 +74,13 @@ class Comparison:
             raise ValueError(f"Friedman's test compares at least 3 manifolds, got {len(scores)}")
         with np.errstate(invalid="ignore"):
             result = friedmanchisquare(*scores, axis=0)
-        # scipy ranks NaN like a number where it is everywhere.
+        # If all scores are NaN, scipy ranks them like numbers.
         defined = np.isfinite(scores).all(axis=(0, 1))
         statistic, p = np.asarray(result.statistic), np.asarray(result.pvalue)
         return np.where(defined, statistic, np.nan), np.where(defined, p, np.nan)
 
     def ranks(self, metric: str | None = None) -> np.ndarray:
-        """Mean ranks over folds ``(manifold, *sites)``, 1 the best; NaN where a score is."""
+        """Mean ranks over folds ``(manifold, *sites)``, 1 is best; NaN where a score is NaN."""
         from scipy.stats import rankdata
 
         scores = self._scores(metric)
@@ -97,7 +97,7 @@ class Comparison:
         return float(q * np.sqrt(k * (k + 1) / (6 * n)))
 
     def frame(self, site: tuple[int, ...] = (), metric: str | None = None) -> pd.DataFrame:
-        """Scores of one site as smds tabulates them: rows ``(run_id, fold_id)``, a column a shape.
+        """Scores of one site as smds tabulates them: rows ``(run_id, fold_id)``, columns shapes.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Comparison:
     ) -> None:
         """Draw the critical-difference diagram of one site as PNG.
 
-        Manifolds by mean rank; those joined by a bar do not differ at the 5 % level.
+        Manifolds are placed by mean rank; those joined by a bar do not differ at the 5 % level.
         """
         from matplotlib.figure import Figure
         from scikit_posthocs import critical_difference_diagram
@@ -182,7 +182,7 @@ def compare_manifolds(
 
     n_repeats = as_integer(n_repeats, "n_repeats", least=1)
     n_folds = as_integer(n_folds, "n_folds", least=2)
-    # At least one manifold and metric.
+    # A lower bound: one manifold and one metric.
     _check_repeats(n_repeats, 9 * n_folds * len(Sites(X)))
     repeats: list[Discovery] = []
     for repeat in range(n_repeats):
@@ -203,9 +203,9 @@ def compare_manifolds(
 
 
 def _check_repeats(n_repeats: int, scores: int) -> None:
-    """Raise ValueError where the results of all repeats do not fit the memory.
+    """Raise ValueError if the results of all repeats do not fit the memory.
 
-    Each takes the bytes of its scores, twice where they are put together, and what holds them.
+    Each repeat takes twice the bytes of its scores, as they are concatenated, and its objects.
     """
     needed = n_repeats * (2 * scores + _OF_A_RESULT)
     check_fits(needed, f"n_repeats={n_repeats:,}", "their scores", torch.device("cpu"))

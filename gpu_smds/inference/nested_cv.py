@@ -1,4 +1,4 @@
-"""A ridge penalty that is chosen and not guessed: nested cross-validation at every site."""
+"""The ridge penalty chosen by nested cross-validation at every site."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class NestedMap:
     scores
         Axes ``(fold, *sites)``: each test part scored with its fold's own choice.
     alpha
-        ``(fold, *sites)`` that choice; NaN where undefined.
+        ``(fold, *sites)`` the chosen penalty; NaN where undefined.
     path
-        Axes ``(alpha, fold, *sites)``: the test parts scored with every penalty. To look at, not to
-        choose by.
+        Axes ``(alpha, fold, *sites)``: the test parts scored with every penalty. For inspection,
+        not for a choice.
     inner
-        ``(alpha, fold, *sites)`` mean score over the inner folds, by which was chosen.
+        ``(alpha, fold, *sites)`` mean score over the inner folds, by which the penalty was chosen.
     """
 
     scores: ScoreMap
@@ -60,24 +60,24 @@ def nested_map(
 ) -> NestedMap:
     """Score every site with a ridge penalty chosen by cross-validation within each training part.
 
-    A training part is split again; the penalty with the best mean score on the inner test parts is
-    the choice (the largest of equals), and only then the outer test part is scored with it. Every
-    training set is decomposed once for all penalties, or factored for each where that is less
-    work. smds has no counterpart.
+    Each training part is split again. The penalty with the best mean score on the inner test parts
+    is chosen (the largest of equals), and then the outer test part is scored with it. Every
+    training set is decomposed once for all penalties, or factorised for each if that is less work.
+    smds has no counterpart.
 
     Parameters
     ----------
     X, y, manifold, metric, n_components, groups, device, memory_budget, progress, checkpoint
-        As in :func:`gpu_smds.score_map`, one manifold and one metric.
+        As in :func:`gpu_smds.score_map`, with one manifold and one metric.
     alphas
         Penalties to choose from, such as ``np.logspace(-2, 6, 17)``.
     cv
-        Outer folds, as in :func:`gpu_smds.score_map`, at least one held out.
+        Outer folds, as in :func:`gpu_smds.score_map`, but not None.
     inner_cv
-        How each training part is split. Here as in ``cv`` an int splits by groups where groups are
+        How each training part is split. Here and in ``cv``, an int splits by groups if groups are
         given.
     standardize
-        None or "train". "all" is refused: it shows the test part to the choice.
+        None or "train". "all" is refused, because the choice would depend on the test part.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def nested_map(
 
 
 def _counts_folds(cv: Any) -> bool:
-    """Whether it is a number of folds; anything else is refused where rows are split."""
+    """Whether it is a number of folds; anything else is checked when rows are split."""
     return not isinstance(cv, bool) and isinstance(cv, Integral) and int(cv) > 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Permutations that exchange equal labels give the same score but for rounding, and count as such.
+#: Permutations of equal labels give the same score up to rounding: smaller differences count as 0.
 ROUNDING = 1e-12
 
 
@@ -12,11 +12,11 @@ def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:
     """Family-wise p ``(*sites)`` by max-T of scores ``(*sites)`` and a null ``(m, *sites)``.
 
     A site's scores are standardised by the mean and standard deviation over all m + 1 label sets,
-    the given one included, which makes them exchangeable and the test exact.
+    the given one included: they are then exchangeable and the test is exact.
     """
     every = np.concatenate([score[None], null]).reshape(len(null) + 1, -1)
     defined = np.isfinite(every).all(0)
-    # Where all labels give one score but for rounding there is nothing to find.
+    # Where all label sets give the same score up to rounding, p is 1.
     tested = defined & (np.ptp(every, axis=0) > ROUNDING)
     p = np.where(defined, 1.0, np.nan)
     if tested.any():
@@ -28,7 +28,7 @@ def family_wise(score: np.ndarray, null: np.ndarray) -> np.ndarray:
 
 
 def false_discovery(p: np.ndarray) -> np.ndarray:
-    """Benjamini and Hochberg's q ``(*sites)`` of p values; NaN where p is."""
+    """Benjamini and Hochberg's q ``(*sites)`` of p values; NaN where p is NaN."""
     q = np.full(p.size, np.nan)
     flat = p.reshape(-1)
     at = np.flatnonzero(np.isfinite(flat))

@@ -33,9 +33,9 @@ from gpu_smds.sites.place import Place
 from gpu_smds.sites.status import Status
 from gpu_smds.solvers.spec import Solver
 
-# Bytes of the embeddings and projections of the permutations that are worked on together.
+# Bytes of the embeddings and projections of the permutations that are processed together.
 _CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}
-# Label sets, the given one among them, on which the precision of a site's factor is judged.
+# Number of label sets, the given one included, on which a site's precision is judged.
 _TRIALS = 5
 
 
@@ -63,26 +63,26 @@ def significance_map(
     """Test the score of every site against its scores under permuted labels.
 
     A site's states are factorised once per fold; all permutations are right-hand sides of that
-    factor. The permutations are the same at every site, so that sites keep their dependence and
-    the family-wise correction loses nothing to it. smds has no counterpart.
+    factorisation. The permutations are the same at every site, so that the dependence between sites
+    is kept and costs the family-wise correction no power. smds has no counterpart.
 
     Parameters
     ----------
     X, y, manifold, cv, alpha, orthonormal, standardize, metric, n_components
         As in :func:`gpu_smds.score_map`, one manifold, alpha and metric. The distances must be
-        complete (chain's are not).
+        complete (those of chain are not).
     n_permutations
         Number m of permutations; the smallest p is 1 / (m + 1).
     seed
-        Of the generator that draws them.
+        Seed of the generator that draws them.
     groups
         ``(n_samples,)`` names, for ``exchange``; also passed to the splitter. To split by one
-        grouping and exchange by another give ``cv=list(splitter.split(X, y, others))``.
+        grouping and exchange by another, give ``cv=list(splitter.split(X, y, others))``.
     exchange
-        What moves. "rows": every label by itself. "within_groups": labels move only between
-        samples of one group (blocked, say by name). "whole_groups": groups keep their labels
-        together and exchange them with groups of the same size (samples that are not
-        independent). None is "rows", or "within_groups" where groups are given.
+        Units that are exchanged. "rows": single labels. "within_groups": labels move only between
+        samples of one group (blocks, such as names). "whole_groups": the labels of a group stay
+        together and are exchanged with those of groups of the same size (for samples that are not
+        independent). None is "rows", or "within_groups" if groups are given.
     shuffle
         "within_folds": labels move within the test blocks of the cross-validation, so that every
         training and test part keeps its labels, ideal embedding and distances. "global": labels
@@ -112,14 +112,14 @@ def significance_map(
     how = Solver.of(alpha, orthonormal, standardize, None, solver, single="significance_map")
     place = Place.of(X, device, memory_budget)
     with warnings.catch_warnings():
-        # They are for the exchange as well, which a splitter cannot know.
+        # The groups may be meant for the exchange only, which a splitter cannot know.
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
         question = Question.of(
             *(place.sites.n, y, manifold, metric, cv, groups, n_components),
             single="significance_map",
         )
     if repeats_rows(question.folds, place.sites.n):
-        raise ValueError("cv scores a sample twice in one fold, which no permutation keeps apart")
+        raise ValueError("cv scores a sample twice in one fold, which no permutation can handle")
     drawn = Permutations.of(question, groups, exchange, shuffle == "global", count, seed, place)
     test = _Test.of(place, question, how, drawn, shuffle == "global")
     if how.kind.refits:
@@ -148,17 +148,15 @@ class _Test:
     Attributes
     ----------
     labels
-        The permuted labels, the labels as they are in front.
+        The permuted labels; number 0 is the original labels.
     plan
         How the folds are fitted.
-    chunks
-        Permutations that are worked on together.
     scores
         ``(S, m + 1)`` float64, NaN where undefined.
     status
         ``(S,)`` int8.
     job
-        What to run.
+        The job to run.
     """
 
     place: Place
@@ -178,16 +176,16 @@ class _Test:
         drawn: Permutations,
         across: bool,
     ) -> Self:
-        """Plan the test; ``across`` says that labels move between folds.
+        """Plan the test; ``across`` tells whether labels move between folds.
 
         Raises
         ------
         ValueError
-            Undefined distances, or a memory budget that is too small.
+            Distances are undefined, or the memory budget is too small.
         """
         ideals = question.ideals(solver, place.device, place.budget)
         ideals.refuse_incomplete(
-            "and its fit is no function of an embedding: there is no permutation test of it here"
+            "and its fit does not use an embedding: there is no permutation test of it here"
         )
         labels: PermutedLabels
         if across:
@@ -202,7 +200,7 @@ class _Test:
 
     @property
     def job(self) -> Job:
-        """What to run."""
+        """The job to run."""
         question, solver = self.question, self.plan.solver
         per_site, together = self._memory()
         count = len(self.drawn.in_order)
@@ -231,7 +229,8 @@ class _Test:
         """Scores ``(m + 1, *sites)`` and status ``(*sites)``, once the job has run."""
         sites = self.place.sites.site_shape
         by_permutation = np.ascontiguousarray(self.scores.cpu().numpy().T)
-        return by_permutation.reshape(-1, *sites), self.status.cpu().numpy().reshape(sites)
+        found = by_permutation.reshape(len(by_permutation), *sites)
+        return found, self.status.cpu().numpy().reshape(sites)
 
     def _visit(self, block: Block, states: CentredStates, chunks: list[slice]) -> None:
         total = self.scores.new_zeros(len(block), self.scores.shape[1])
@@ -260,16 +259,16 @@ class _Test:
             total[:, chunk] += values
             if chunk.start == 0:
                 state = state.maximum(why[:, 0])
-            # A permutation without a score leaves nothing to compare with.
+            # If a permutation has no score, the site cannot be tested.
             state = state.maximum((why * values.isnan()).amax(1))
         return state
 
     def _memory(self) -> tuple[int, int]:
-        """Bytes that a site takes, and how many permutations are worked on together."""
+        """Bytes that a site takes, and the number of permutations that are processed together."""
         place, folds, solver = self.place, self.question.folds, self.plan.solver
         size, count = self.plan.size(place.sites), len(self.drawn.in_order)
         of_solver, again = solver.kind.bytes_of_relabelling(size, _TRIALS)
-        # Embeddings and projections in several copies, and the row numbers that bring them about.
+        # Several copies of embeddings and projections, and the row numbers that index them.
         k = max(size.columns, solver.kind.width(size.columns))
         one = 8 * (k * (2 * size.n_train + 4 * size.n_test) + 2 * (size.n_train + size.n_test))
         one += again

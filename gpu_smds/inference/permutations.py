@@ -1,4 +1,4 @@
-"""Which permutations of the labels a test draws: exchangeable rows, and random draws of them."""
+"""Permutations of the labels for a test: exchangeable rows, and random draws of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpu_smds.sites.rows import take
 
 _STREAM = 0x5EED
 
-#: What moves: single rows, single rows within their group, or whole groups.
+#: Units that are exchanged: single rows, single rows within their group, or whole groups.
 EXCHANGES = ("rows", "within_groups", "whole_groups")
 
 
@@ -31,9 +31,9 @@ class Permutations:
     given
         ``(m, n)`` in the order of the samples.
     in_order
-        ``(m + 1, n)`` in the folds' order of rows, the labels as they are in front.
+        ``(m + 1, n)`` in the folds' order of rows; index 0 is the identity.
     bytes
-        What they take, with the scores under them.
+        Bytes of the permutations and of the scores under them.
     """
 
     given: np.ndarray
@@ -56,12 +56,12 @@ class Permutations:
         Raises
         ------
         ValueError
-            No label can move, or nothing would change; they do not fit the memory.
+            No label can move, all labels that can are equal, or they do not fit the memory.
         """
         folds, n, n_sites = question.folds, place.sites.n, len(place.sites)
         names = None if groups is None else as_groups(groups, n)
         blocks = np.zeros(n, dtype=np.int64) if across else exchange_blocks(folds, n)
-        # Permutations, in two orders of rows, and the scores under them, where they are collected.
+        # The permutations, in two orders of rows, and the collected scores under them.
         size = 8 * n * count + 32 * n_sites * (count + 1)
         what, use = f"n_permutations={count:,}", "the permutations and the scores under them"
         check_fits(size, what, use, torch.device("cpu"))
@@ -88,9 +88,9 @@ class Permutations:
 def exchange_blocks(folds: Folds, n: int) -> np.ndarray:
     """Numbers ``(n,)`` of the blocks within which labels may move, in the given order of rows.
 
-    Rows of a block are together in the training and test part of every fold, so a permutation
-    within blocks leaves each part its labels. For k-fold the blocks are the test parts, for a
-    hold-out the training and the test part, for repeated k-fold the intersections of test parts.
+    Rows of a block are in the same training and test parts, so a permutation within blocks keeps
+    the labels of each part. For k-fold the blocks are the test parts, for a hold-out the training
+    and the test part, for repeated k-fold the intersections of test parts.
     """
     counts = np.zeros((n, 2 * len(folds)), dtype=np.int64)
     for f, fold in enumerate(folds.folds):
@@ -105,7 +105,7 @@ def as_groups(groups: Any, n: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Not one name per row, masked names, or names of kinds that have no order among them.
+        Not one name per row, masked names, or names of types that cannot be sorted together.
     """
     check_groups(groups, n)
     names = np.asarray(groups.detach().cpu() if isinstance(groups, Tensor) else groups)
@@ -130,7 +130,7 @@ def draw_permutations(
         ``(n,)`` or None.
     exchange
         One of :data:`EXCHANGES`. Whole groups exchange their labels with groups that have as many
-        rows in each block, so that rows of a group stay together wherever the folds put them.
+        rows in each block, so that the labels of a group stay together in every fold.
     count, seed
         How many, and the seed of the generator.
 
@@ -140,7 +140,7 @@ def draw_permutations(
         No row can move, or an exchange by groups without groups.
     """
     movable = exchangeable(blocks, groups, exchange)
-    # A stream of its own: labels may have been drawn or shuffled by this very seed.
+    # A separate stream, because labels may have been drawn or shuffled with the same seed.
     generator = np.random.default_rng([seed, _STREAM])
     permutations = np.tile(np.arange(len(blocks), dtype=np.int32), (count, 1))
     for permutation in permutations:
@@ -162,7 +162,7 @@ def exchangeable(blocks: np.ndarray, groups: np.ndarray | None, exchange: str) -
     elif groups is not None and exchange == "within_groups":
         both = np.stack([blocks, groups], axis=1)
         blocks = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
-    # Rows of a unit by block, and units alike whose rows are in the same blocks.
+    # Sort the rows of each unit by block; units are alike if their rows are in the same blocks.
     order = np.lexsort((blocks, unit))
     by_unit = np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
     alike: dict[bytes, list[np.ndarray]] = {}

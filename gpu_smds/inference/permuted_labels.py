@@ -17,11 +17,11 @@ from gpu_smds.solvers.spec import Solver
 
 
 class PermutedLabels(Protocol):
-    """Permuted labels, number 0 being the labels as they are."""
+    """Permuted labels; number 0 is the original labels."""
 
-    #: The labels as they are.
+    #: The original labels.
     observed: Ideals
-    #: What is held for all sites.
+    #: Bytes held for all sites.
     bytes: int
 
     def embeddings(self, fold: int, numbers: slice) -> Tensor:
@@ -39,14 +39,14 @@ class PermutedLabels(Protocol):
 
 
 class WithinParts:
-    """Labels that stay in the training and test parts they are in.
+    """Labels that are permuted only within the training and test parts.
 
-    Embeddings and ideal distances are then those of the labels as they are, with rows exchanged.
+    Embeddings and ideal distances are then those of the original labels, with rows exchanged.
 
     Parameters
     ----------
     observed
-        The manifold with the labels as they are.
+        The manifold with the original labels.
     folds
         The folds.
     permutations
@@ -91,23 +91,23 @@ class WithinParts:
 
 
 class AcrossParts:
-    """Labels that go anywhere: every permutation has embeddings and distances of its own.
+    """Labels that move between all parts: every permutation has its own embeddings and distances.
 
     Parameters
     ----------
     question
-        The labels as they are, one manifold and metric, and the folds.
+        The original labels, one manifold and metric, and the folds.
     solver
-        With what is fitted.
+        The solver.
     permutations
         ``(m, n)`` integers, the first one the identity, over the folds' order of rows.
     budget
-        Bytes that all their distances may take.
+        Bytes that the distances of all permutations may take.
 
     Raises
     ------
     ValueError
-        They take more.
+        The distances take more.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class AcrossParts:
             permuted = labels[permutation]
             target = Target.of(question.manifolds[0], folds, permuted, device, keep, metrics)
             one = Ideals([target], metrics, folds, solver, device)
-            # The embedding, centred and as it is, and the points of the test part.
+            # The embedding, centred and not centred, and the points of the test part.
             self.bytes += target.bytes + 24 * sum(Y.numel() for Y in one.stacked)
             self._targets.append(one)
             needed = self.bytes * len(permutations) // len(self._targets)

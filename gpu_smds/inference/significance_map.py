@@ -1,4 +1,4 @@
-"""What every score is worth beside permuted labels: the result type of ``significance_map``."""
+"""Scores compared with those of permuted labels: the result type of ``significance_map``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _KIND = "gpu_smds.SignificanceMap"
 
 @dataclass(frozen=True)
 class SignificanceMap:
-    """What the labels' score is worth beside that of permuted labels, for every site.
+    """The score of every site, compared with its scores under permuted labels.
 
-    One entry per site, NaN where undefined, but in ``null``, ``permutations`` and ``metadata``.
+    Arrays other than ``null`` and ``permutations`` have one entry per site, NaN where undefined.
 
     Attributes
     ----------
@@ -35,12 +35,12 @@ class SignificanceMap:
         ``(b + 1) / (m + 1)`` where b of m permutations score at least as high. Exact under the
         hypothesis that labels within a block are exchangeable (Phipson & Smyth 2010).
     p_family
-        Corrected for all sites of the call together: the share of label sets, the given one
-        included, whose largest standardised score over all sites is at least this site's
-        (max-T, Westfall & Young 1993). What is at most 0.05 keeps the chance of a single false
-        claim anywhere at 5 %.
+        p corrected for all sites of the call together: the share of label sets, the given one
+        included, whose largest standardised score over all sites is at least that of this site
+        (max-T, Westfall & Young 1993). If sites with at most 0.05 are called significant, the
+        probability of any false claim is at most 5 %.
     q
-        Benjamini and Hochberg's: sites with q ≤ 0.05 hold an expected 5 % false ones.
+        Benjamini and Hochberg's q: at most 5 % of the sites with q ≤ 0.05 are expected to be false.
     status
         int8 values of :class:`gpu_smds.Status`.
     null
@@ -74,7 +74,7 @@ class SignificanceMap:
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
         """Test scores ``(*sites)`` against those of permuted labels ``(m, *sites)``."""
-        # Without site axes as well, where numpy would give numbers for arrays.
+        # asarray, because without site axes numpy would return numbers and not arrays.
         score, null = np.asarray(score), np.asarray(null)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.asarray(null.mean(0))
@@ -112,22 +112,22 @@ class SignificanceMap:
         return explain(self.status)
 
     def save(self, path: str | Path | File) -> None:
-        """Write a safetensors file, atomically; the permutations are left out."""
+        """Write a safetensors file, atomically; the permutations are not saved."""
         tensors = {"score": self.score, "null": self.null, "status": self.status}
         save_tensors(path, _KIND, tensors, {"metadata": self.metadata})
 
     @classmethod
     def load(cls, path: str | Path | File) -> Self:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            No such file; cut short or not a significance map.
+            There is no such file, or it is incomplete or not a significance map.
         """
         with read_tensors(path, _KIND) as (tensors, facts):
             null = tensors["null"]
-            # A file holds an array of no axes as one of one.
+            # A file stores an array of shape () as (1,).
             score, status = (tensors[name].reshape(null.shape[1:]) for name in ("score", "status"))
             check_statuses(status)
             if score.dtype != np.float64 or null.dtype != np.float64 or not len(null):

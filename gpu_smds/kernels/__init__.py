@@ -1,1 +1,1 @@
-"""Arrays to arrays, on the CPU and on CUDA: matrix products, factors, compiled loops."""
+"""Array functions for the CPU and for CUDA: matrix products, factorisations, compiled loops."""

@@ -1,9 +1,9 @@
-"""How loops that torch has no good form of are compiled for the CPU. Imported only where needed.
+"""Compilation of CPU loops that torch cannot express efficiently. Imported only where needed.
 
-Every kernel runs on the thread that calls it and releases Python's lock, so that sites run side by
-side on several threads. Inner loops go over slices from zero: where an index might be negative, as
-far as the compiler can see, it does not use vector instructions, and the loop takes ten times as
-long.
+Every kernel runs on the thread that calls it and releases Python's interpreter lock, so that
+several threads work on different sites in parallel. Inner loops index slices from zero: if the
+compiler cannot exclude a negative index, it does not use vector instructions, and the loop takes
+ten times as long.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import numba
 
-#: Sums may be taken in another order, so that they can run in parallel lanes.
+#: The compiler may reorder sums, so that they can run in parallel lanes.
 REORDERED = {"fastmath": {"reassoc", "contract", "nsz"}}
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., None]], Any]:
-    """Decorate a function to be compiled when it is first called, and kept on disk if possible."""
+    """Compile a function on its first call, and keep the compiled code on disk if possible."""
 
     def compile_(function: Callable[..., None]) -> Any:
         try:

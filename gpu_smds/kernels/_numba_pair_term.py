@@ -15,8 +15,8 @@ def cross_points(k: int, p: int) -> Any:
     """Kernel for projections of k components and ideal points of p coordinates.
 
     The kernel ``(Zt (b, k, n), points (p, n), cross (b,))`` writes Σ ‖pᵢ − pⱼ‖‖zᵢ − zⱼ‖ over
-    pairs i < j of each site into ``cross``, one square root a pair. k and p are constants of the
-    compiled code, so that the loops over them are unrolled.
+    pairs i < j of each site into ``cross``, with one square root per pair. k and p are constants of
+    the compiled code, so that the loops over them are unrolled.
     """
 
     @compiled(**REORDERED)
@@ -44,7 +44,7 @@ def cross_points(k: int, p: int) -> Any:
 
 @cache
 def cross_distances(k: int) -> Any:
-    """As :func:`cross_points`, ideal distances ``(n, n)`` in place of points."""
+    """As :func:`cross_points`, with ideal distances ``(n, n)`` in place of points."""
 
     @compiled(**REORDERED)
     def kernel(Zt: np.ndarray, D: np.ndarray, cross: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Passes over raw states on the CPU: moments, weighted sums, projections, centred rows.
 
-Raw states come as one flat array and the place in it where each row starts, so that neither
-strided sites nor reordered rows are copied.
+The raw states are given as one flat array and the index in it at which each row starts, so that
+neither strided sites nor reordered rows are copied.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def reduce_rows(
     reduced: np.ndarray,
     energy: np.ndarray,
 ) -> None:
-    """Weighted sums of the centred rows ``(m, d)``, weights ``(n, m)``, and squared norms ``(n,)``.
+    """Write weighted sums ``(m, d)`` of the centred rows and the rows' squared norms ``(n,)``.
 
-    Weights of zero cost nothing: each row is part of a few of the sums.
+    ``weights`` is ``(n, m)``. Zero weights are skipped, since each row is part of only a few sums.
     """
     m, d = reduced.shape
     reduced[:] = 0

@@ -1,6 +1,6 @@
 """The pair term on CUDA: one program for each site and tile of rows, in float64.
 
-Imported only where Triton is installed. Triton's interpreter runs it on the CPU for the tests.
+Imported only where Triton is installed. In the tests, Triton's interpreter runs it on the CPU.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def cross_terms(Zt: Tensor, points: Tensor | None, D: Tensor | None) -> Tensor:
     assert ideal is not None
     tiles = triton.cdiv(n, _TILE)
     partial = torch.empty(b, tiles, dtype=torch.float64, device=Zt.device)
-    # The first axis of a grid may be long, the second has 65535 places at most.
+    # The first axis of a CUDA grid may be long; the second has at most 65535 places.
     with torch.cuda.device_of(Zt):
         for start in range(0, b, 65535):
             part = Zt[start : start + 65535]

@@ -1,9 +1,9 @@
-"""Matrix products and factors of many sites, symmetric ones at close to half the work.
+"""Matrix products and factorisations of many sites; symmetric products take about half the work.
 
-torch's BLAS is the only one that runs on GPUs. On a CPU the one that numpy and scipy carry is
-faster, has a symmetric product and factors in place, but its threads are a second pool that fights
-torch's for the cores. So it is used by threads that have one core each, such as those that work on
-blocks of sites.
+On a GPU, torch computes all products. On a CPU, the BLAS of numpy and scipy is faster, has a
+symmetric product and factorises in place. But its threads compete with torch's threads for the
+cores, so it is used only by threads that have one core each, such as those that process blocks of
+sites.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gpu_smds.kernels.workspace import workspace
 
-# Panels into which a symmetric product is cut where no library offers it: 5/8 of the work.
+# Number of panels of a symmetric product where no library offers one: 5/8 of the work.
 _PANELS = 4
 _SMALL = 64
 
@@ -41,7 +41,7 @@ def gram(x: Tensor, name: str = "gram") -> Tensor:
     K = workspace(name, (*x.shape[:-1], n), x)
     if _on_one_core(x):
         rows = x.numpy()
-        # numpy takes the symmetric product (syrk) for a matrix times its own transpose.
+        # numpy uses the symmetric product (syrk) for a matrix times its own transpose.
         np.matmul(rows, rows.swapaxes(-1, -2), out=K.numpy())
         return K
     step = max(_SMALL, -(-n // _PANELS))
@@ -58,9 +58,9 @@ def scatter(x: Tensor, name: str = "gram") -> Tensor:
 
 
 def cholesky_(C: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower factors of ``(b, m, m)``, and where there is none ``(b,)`` bool. C is lost.
+    """Lower factors ``(b, m, m)``, and ``(b,)`` bool where there is none. C may be overwritten.
 
-    Above the diagonal of a factor stands anything. Never raises and never waits for a GPU.
+    Entries above the diagonal of a factor are arbitrary. Never raises and never waits for a GPU.
     """
     takes = _on_one_core(C) and C.dtype == torch.float64 and C.shape[-1] > 0
     potrf = _potrf() if takes else None
@@ -71,7 +71,7 @@ def cholesky_(C: Tensor) -> tuple[Tensor, Tensor]:
     m, failure, upper = ctypes.c_int(C.shape[-1]), ctypes.c_int(), ctypes.c_char(b"U")
     failed = torch.zeros(len(C), dtype=torch.bool)
     for b, matrix in enumerate(C):
-        # By columns, as LAPACK reads, the rows' lower triangle is the upper one.
+        # LAPACK reads by columns, so the lower triangle of the rows is its upper triangle.
         place = ctypes.c_void_p(matrix.data_ptr())
         order = ctypes.byref(m)
         potrf(ctypes.byref(upper), order, place, order, ctypes.byref(failure))
@@ -80,7 +80,7 @@ def cholesky_(C: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def eigh(C: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues ``(b, m)``, rising, and eigenvectors ``(b, m, m)`` of symmetric matrices."""
+    """Eigenvalues ``(b, m)``, ascending, and eigenvectors ``(b, m, m)`` of symmetric matrices."""
     if _on_one_core(C):
         values, vectors = np.linalg.eigh(C.numpy())
         return torch.from_numpy(values), torch.from_numpy(vectors)
@@ -90,9 +90,9 @@ def eigh(C: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _potrf() -> Callable[..., Any] | None:
-    """LAPACK's dpotrf as scipy hands it to compiled code: in place, and other threads run on.
+    """LAPACK's dpotrf from scipy's C interface: it works in place and lets other threads run.
 
-    torch's copies the matrix twice, numpy's too, and scipy's own Python form holds the lock.
+    torch and numpy copy the matrix twice, and scipy's Python function holds the interpreter lock.
     """
     try:
         from numba.extending import get_cython_function_address

@@ -1,7 +1,8 @@
 """The pair term ΣDD̂ in one pass, without the distances in memory.
 
-On the CPU compiled by numba, on CUDA by Triton; where neither is installed, and as the oracle of
-both, :mod:`gpu_smds.metrics.projections` sums blocks of distances in plain torch.
+The kernel is compiled by numba for the CPU and by Triton for CUDA. Where neither is installed,
+:mod:`gpu_smds.metrics.projections` sums blocks of distances in plain torch; the tests compare both
+kernels with that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Longer loops over components are not unrolled, which leaves nothing to gain.
+# Longer loops over components are not unrolled, and the kernel has no advantage.
 _MOST_COMPONENTS = 16
 
 
@@ -31,13 +32,13 @@ def _numba_installed() -> bool:
 
 @cache
 def _triton_runs(device: torch.device) -> bool:
-    """Triton is installed and has what it compiles with, among it a C compiler."""
+    """Whether Triton is installed and can compile, which needs a C compiler."""
     try:
         from gpu_smds.kernels._triton_pair_term import cross_terms
 
         ones = torch.ones(1, 1, 2, dtype=torch.float64, device=device)
         return bool(cross_terms(ones, ones[0], None).isfinite().all())
-    except Exception:  # of many kinds; the plain form does the same
+    except Exception:  # of many types; plain torch computes the same
         return False
 
 
@@ -55,9 +56,9 @@ def fused_cross(Z: Tensor, points: Tensor | None, D: Tensor | None) -> Tensor:
     Z
         ``(b, n, k)`` float64 projections.
     points
-        ``(p, n)`` float64 whose distances are D; None takes ``D``.
+        ``(p, n)`` float64 points whose distances are D; if None, ``D`` is used.
     D
-        ``(n, n)`` float64 ideal distances, read only without points.
+        ``(n, n)`` float64 ideal distances, used only if ``points`` is None.
     """
     Zt = Z.mT.contiguous()
     if Z.device.type == "cpu":

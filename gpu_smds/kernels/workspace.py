@@ -1,7 +1,7 @@
-"""Large temporary arrays that are used again from one block of sites to the next.
+"""Large temporary arrays that are reused from one block of sites to the next.
 
-A fresh array of some megabytes costs the CPU as much in page faults as a pass over it. A GPU has
-torch's caching allocator for that.
+On the CPU, the page faults of a new array of some megabytes take as long as a pass over it. On a
+GPU, torch's caching allocator reuses memory.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def keep_workspace() -> None:
 
 
 def drop_workspace() -> None:
-    """Let go of this thread's workspace."""
+    """Release this thread's workspace."""
     _local.buffers = None
 
 
 def workspace(name: str, shape: Sequence[int], like: Tensor) -> Tensor:
     """Uninitialised tensor of the dtype and device of ``like``.
 
-    Where the workspace is kept the tensor is valid until the thread asks for the same name again.
+    While the workspace is kept, the tensor is valid until the thread asks for the same name again.
     """
     buffers: dict[str, Tensor] | None = getattr(_local, "buffers", None)
     if buffers is None or like.device.type != "cpu":

@@ -1,1 +1,1 @@
-"""The public maps over all sites and their results. No algebra."""
+"""The public maps over all sites and their results, without any algebra."""

@@ -1,4 +1,4 @@
-"""Which manifold is it? Many of them scored on the same sites, ranked, and told from chance."""
+"""Which manifold is it? Many manifolds scored on the same sites and compared with chance."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from gpu_smds.solvers.spec import Solver
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What discovery tries where nothing is named, the plainest first: the shapes that smds tries, less
-#: chain, whose map is fitted by iteration where labels leave distances undefined, and which is the
-#: same as discrete_circular where they do not.
+#: Manifolds that discovery tries by default, the simplest first: the shapes that smds tries,
+#: without chain. If labels leave distances undefined, the map of chain is fitted by iteration; if
+#: they do not, chain is the same as discrete_circular.
 DEFAULT_MANIFOLDS = (
     "euclidean",
     "log_linear",
@@ -46,11 +46,12 @@ DEFAULT_MANIFOLDS = (
 )
 
 _KIND = "gpu_smds.Discovery"
-# Scores closer than this are equal: some labels make one shape of two (half a ring is a line).
+# Scores closer than this count as equal: for some labels two shapes are the same (half a ring is a
+# line).
 _EQUAL = 1e-9
 
-# A score counts as more than chance from so many standard deviations above the mean of the scores
-# under shuffled labels.
+# A score counts as above chance if it is more than this number of standard deviations above the
+# mean of the scores under shuffled labels.
 _ABOVE_CHANCE = 3.0
 
 #: Values of :attr:`Discovery.winner` where no manifold wins.
@@ -88,9 +89,9 @@ class Discovery:
     def beats_baseline(self) -> np.ndarray:
         """``(manifold, *sites)`` bool: the first metric is above chance.
 
-        Above chance: more than three standard deviations above the mean of the scores under
-        shuffled labels. Everything that is defined, where nothing was shuffled. This is a rough
-        cut for maps, not a test.
+        Above chance means more than three standard deviations above the mean of the scores under
+        shuffled labels. Without shuffles, every defined score counts as above chance. This is a
+        rough threshold for maps, not a test.
         """
         score = self.scores.mean[:, 0]
         if self.baseline is None:
@@ -101,9 +102,9 @@ class Discovery:
 
     @property
     def winner(self) -> np.ndarray:
-        """``(*sites)`` number of the best manifold that beats its baseline, by the first metric.
+        """``(*sites)`` index of the best manifold that beats its baseline, by the first metric.
 
-        The first of equal ones; −1 where none does, −2 where no manifold has a score.
+        The first of equal ones; −1 where no manifold beats its baseline, −2 where none has a score.
         """
         score = self.scores.mean[:, 0]
         eligible = np.where(self.beats_baseline, score, -np.inf)
@@ -115,7 +116,7 @@ class Discovery:
     def margin(self) -> np.ndarray:
         """``(*sites)`` lead of the winner over the best of the others; NaN without a winner.
 
-        0 where one that does not beat its own baseline scores higher.
+        0 where a manifold that does not beat its own baseline scores higher.
         """
         score, winner = self.scores.mean[:, 0], self.winner
         index = np.maximum(winner, 0)[None]
@@ -141,12 +142,12 @@ class Discovery:
 
     @classmethod
     def load(cls, path: str | Path | File) -> Self:
-        """Read what :meth:`save` wrote, all but ``sources``.
+        """Read a file that :meth:`save` wrote; ``sources`` is empty.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            No such file; cut short or not a discovery.
+            There is no such file, or it is incomplete or not a discovery.
         """
         with read_tensors(path, _KIND) as (tensors, facts):
             scores = ScoreMap.of_file(tensors, facts)
@@ -166,7 +167,7 @@ class Discovery:
 
         Columns: ``manifold``, one per site axis, ``metric``, ``mean``, ``std``, ``fold_0`` …,
         ``status``, ``rank`` (1 is best; empty where undefined). ``axes`` names the site axes;
-        two are layer and position unless it does.
+        by default, two are called layer and position.
         """
         import pandas as pd
 
@@ -225,14 +226,15 @@ def discover(
     metric
         A metric or a list of them; "all" is all five. The first one ranks.
     n_components
-        Components for all manifolds (2 in ``smds``); None takes each one's own.
+        Components for all manifolds (2 in ``smds``); None takes the default of each.
     n_shuffles, seed
-        Shuffles of the labels whose scores are the baseline, at least 2 or none.
+        Number of shuffles of the labels, at least 2 or 0, whose scores are the baseline; their
+        seed.
 
     Raises
     ------
     ValueError
-        Arguments that do not fit, or no manifold that takes the labels.
+        Arguments do not fit each other, or no manifold takes the labels.
     """
     how = Solver.of(alpha, orthonormal, standardize, None, solver, single="discover")
     n_shuffles = as_integer(n_shuffles, "n_shuffles")
@@ -288,7 +290,7 @@ def _shuffled(
     check_fits(
         n_shuffles * (8 * n + 8 * rows * components + scored),
         f"n_shuffles={n_shuffles:,}",
-        "the shuffled labels, what they are fitted to and their scores",
+        "the shuffled labels, their embeddings and their scores",
         place.device,
     )
     rng = np.random.default_rng(seed)
@@ -327,7 +329,7 @@ def _result(
 
 
 def candidates(manifolds: Any) -> list[Any]:
-    """What to try: the manifolds of a list, or the default ones where nothing is given."""
+    """Manifolds to try: those of a list, or the default ones if None is given."""
     if manifolds is None:
         return list(DEFAULT_MANIFOLDS)
     if isinstance(manifolds, str | bytes) or not isinstance(manifolds, Iterable):
@@ -336,7 +338,7 @@ def candidates(manifolds: Any) -> list[Any]:
 
 
 def _named(manifolds: Sequence[Manifold]) -> dict[str, Manifold]:
-    """By name; the same shape with other parameters gets a number."""
+    """Manifolds by name; the same shape with other parameters gets a number."""
     named: dict[str, Manifold] = {}
     for manifold in manifolds:
         name, count = manifold.name, 2

@@ -46,16 +46,16 @@ def fit_map(
 ) -> FittedMap:
     """Fit one SMDS map per site on all samples.
 
-    Arguments are those of :func:`score_map`, one manifold and one alpha.
+    Arguments are those of :func:`score_map`, with one manifold and one alpha.
 
     Returns
     -------
     FittedMap
-        ``W`` of shape ``(*sites, k, d)`` with the mean and scale it applies to.
+        ``W`` of shape ``(*sites, k, d)`` with the mean and scale of the states.
     """
-    how = Solver.of(alpha, orthonormal, standardize, dtype, solver, single="fit_map")
     if isinstance(manifold, list | tuple):
-        raise ValueError("fit_map takes one manifold, not lists")
+        raise ValueError("fit_map takes one manifold and one alpha, not lists")
+    how = Solver.of(alpha, orthonormal, standardize, dtype, solver, single="fit_map")
     place = Place.of(X, device, memory_budget)
     sites = place.sites
     labels = as_labels(y, sites.n)
@@ -70,7 +70,7 @@ def fit_map(
     if not embedding.determined:
         maps.status.clamp_(min=int(Status.UNDETERMINED))
     return FittedMap(
-        maps.Wt.mT.reshape(*sites.site_shape, -1, sites.d),
+        maps.Wt.mT.reshape(*sites.site_shape, maps.Wt.shape[-1], sites.d),
         maps.mean.reshape(*sites.site_shape, sites.d),
         maps.scale.reshape(*sites.site_shape, sites.d),
         embedding.Y,
@@ -83,7 +83,7 @@ def fit_map(
 
 @dataclass(frozen=True)
 class SiteMaps:
-    """Maps of S sites, flat.
+    """Maps of S sites in flat order.
 
     Attributes
     ----------

@@ -37,8 +37,8 @@ class FittedMap:
     Attributes
     ----------
     W
-        ``(*sites, k, d)`` float64; NaN at undefined sites. Applies to states from which ``mean``
-        was subtracted and that were divided by ``scale``.
+        ``(*sites, k, d)`` float64; NaN at undefined sites. It applies to states after ``mean`` is
+        subtracted and they are divided by ``scale``.
     mean, scale
         ``(*sites, d)`` mean and standard deviation of the training states; the scale is 1
         without standardisation.
@@ -57,7 +57,7 @@ class FittedMap:
     status: np.ndarray
     manifold: Manifold
     solver: Solver
-    # What transfer_map(cv=...) refits on; references, not copies, and never saved.
+    # Data on which transfer_map(cv=...) refits; references, not copies, and never saved.
     source: tuple[Any, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -68,12 +68,12 @@ class FittedMap:
     def transform(self, X: Any) -> Any:
         """Project states ``(n, *sites, d)`` to ``(n, *sites, k)``, each site by its own map.
 
-        Torch in, torch out on the map's device; numpy in, numpy out.
+        A tensor gives a tensor on the map's device, anything else a numpy array.
 
         Raises
         ------
         TypeError, ValueError
-            The site axes or features differ from the fitted ones, or X is no plain array of real
+            The site axes or features differ from the fitted ones, or X is not a plain array of real
             numbers.
         """
         X = as_states(X)
@@ -128,17 +128,17 @@ class FittedMap:
 
     @classmethod
     def load(cls, path: str | Path | File, device: Any = "cpu") -> Self:
-        """Read what :meth:`save` wrote, onto a device.
+        """Read a file that :meth:`save` wrote, onto a device.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            No such file; cut short, forged or not a fitted map.
+            There is no such file, or it is incomplete, forged or not a fitted map.
         """
         where = resolve_device(device, torch.device("cpu"))
         with read_tensors(path, _KIND) as (arrays, facts):
             *sites, k, d = arrays["W"].shape
-            status = arrays["status"].reshape(sites)  # a file holds no axes as one of one
+            status = arrays["status"].reshape(sites)  # a file stores () as (1,)
             _check_arrays(arrays, (*sites, d))
             check_statuses(status)
             solver = Solver.from_json(facts)
@@ -169,7 +169,7 @@ class _OwnScores:
     Attributes
     ----------
     fitted, ideals
-        The maps, and what their projections are compared with.
+        The maps, and the ideal distances with which their projections are compared.
     scores, status
         ``(S,)`` float64 and int8, filled by the job.
     """
@@ -220,10 +220,10 @@ class _OwnScores:
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], per_site: tuple[int, ...]) -> None:
-    """Raise ValueError where the arrays of a file do not belong together."""
+    """Raise ValueError if the arrays of a file do not belong together."""
     if any(arrays[name].dtype != np.float64 for name in _ARRAYS):
         raise ValueError("its arrays are not float64")
     if arrays["mean"].shape != per_site or arrays["scale"].shape != per_site:
-        raise ValueError("its means or scales are of other sites or features than its maps")
+        raise ValueError("its means or scales have other sites or features than its maps")
     if arrays["Y"].ndim != 2:
-        raise ValueError("its embedding is no table of samples and components")
+        raise ValueError("its embedding does not have the two axes samples and components")

@@ -18,7 +18,8 @@ from gpu_smds.sites.place import Place
 class OnePass:
     """Several maps of the same states, which are read once for all of them.
 
-    It pays where reading costs: states in files that do not fit the memory, or on another device.
+    This saves time if reading is slow: states in files that do not fit the memory, or states on
+    another device.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class OnePass:
     Attributes
     ----------
     shares
-        After the run: what part of its time each map took, in the order in which they were planned.
+        After the run: fraction of its time that each map took, in the order of planning.
 
     Examples
     --------
@@ -46,9 +47,9 @@ class OnePass:
         self.shares: list[float] = []
 
     def score_map(self, y: Any, *arguments: Any, **named: Any) -> Callable[[], ScoreMap]:
-        """Plan a :func:`gpu_smds.score_map`; call what is returned for its result after the run.
+        """Plan a :func:`gpu_smds.score_map`; the returned function gives its result.
 
-        Takes its arguments from ``y`` on, except those that say where to compute.
+        Takes its arguments from ``y`` on, except those that say where and how to run.
         """
         return self._add(ScorePlan.asked(self._place, y, *arguments, **named))
 

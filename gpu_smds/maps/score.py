@@ -52,15 +52,15 @@ def score_map(
         Labels ``(n_samples,)`` or ``(n_samples, k)``.
     manifold
         A name, a shape object (ours or of smds), a parametrization, or a callable labels →
-        distance matrix; the last and foreign shapes with ``n_components``.
+        distance matrix. A callable and a shape of smds need ``n_components``.
     cv
         An int, a scikit-learn splitter, an iterable of (train, test) indices, or None to fit
         and score on all samples.
     alpha
-        Ridge penalty; 0 is minimum-norm least squares. The default is that of smds 1.6.6. Of a
-        list each takes a factorisation, but from 16 on all share one eigendecomposition.
+        Ridge penalty; 0 is minimum-norm least squares. The default is that of smds 1.6.6. In a
+        list, each penalty needs a factorisation; 16 or more share one eigendecomposition.
     orthonormal
-        Orthonormal Procrustes instead of ridge; ``alpha`` is then without effect.
+        Orthonormal Procrustes instead of ridge; ``alpha`` then has no effect.
     standardize
         None, "train" (z-score fitted on the training part) or "all" (on all samples).
     metric
@@ -70,25 +70,25 @@ def score_map(
     groups
         Passed to the splitter.
     device
-        Where to compute; None is where X is (the CPU for numpy and lazy stores).
+        Where to compute; None takes the device of X (the CPU for numpy and lazy stores).
     dtype
-        None or torch.float64: all arithmetic is float64. torch.float32, for GPUs whose float64
-        is slow: the ridge's large matrix products and factors are float32, and its solution is
-        refined on the float64 states until it is as good. Sites where that does not converge are
-        fitted in float64. Without effect on orthonormal maps and alpha = 0.
+        None or torch.float64: all arithmetic is float64. torch.float32 is for GPUs with slow
+        float64: the large matrix products and factorisations of ridge are float32, and its solution
+        is refined on the float64 states until it is as accurate. Sites where the refinement does
+        not converge are fitted in float64. It has no effect on orthonormal maps and alpha = 0.
     memory_budget
-        Bytes to allocate beyond the input; None takes a share of what is free.
+        Bytes to allocate beyond the input; None takes a share of the free memory.
     progress
         True for a bar on standard error, or a callable (done sites, all sites).
     checkpoint
-        A file that keeps what is done: the same call goes on from there after an interruption of
-        any kind. It is removed at the end (see :class:`gpu_smds.Checkpoint`).
+        A file that keeps the finished results: after any interruption, the same call continues from
+        there. The file is removed at the end (see :class:`gpu_smds.Checkpoint`).
     solver
         How maps are fitted. None is "ridge", or "procrustes" if ``orthonormal`` is true. "pls" is
         partial least squares, the counterpart of ``smds.HybridSMDS`` with scikit-learn's
-        ``PLSRegression``. Its latent variables are the projection: two of them, or as many as
-        ``solver=gpu_smds.PartialLeastSquares(n_latent=...)`` says (``n_components`` is the width
-        of the embedding). ``alpha`` and ``standardize`` are then without effect.
+        ``PLSRegression``. Its latent variables are the projection: two by default, or the number
+        that ``solver=gpu_smds.PartialLeastSquares(n_latent=...)`` gives (``n_components`` is the
+        width of the embedding). ``alpha`` and ``standardize`` then have no effect.
 
     Lists of manifolds, metrics or alphas each add a leading axis and share one Gram matrix.
 
@@ -100,8 +100,8 @@ def score_map(
     Raises
     ------
     ValueError, TypeError
-        Arguments that do not fit each other, with what to pass instead. A site that cannot be
-        scored is no error: its score is NaN and its status says why.
+        Arguments that do not fit each other; the message says what to pass instead. A site that
+        cannot be scored raises no error: its score is NaN and its status says why.
     """
     place = Place.of(X, device, memory_budget)
     question = Question.of(place.sites.n, y, manifold, metric, cv, groups, n_components)
@@ -113,12 +113,12 @@ def score_map(
 
 @dataclass(frozen=True)
 class ScorePlan:
-    """A score map that is yet to be computed.
+    """A score map that is not computed yet.
 
     Attributes
     ----------
     job
-        What to run.
+        The job to run.
     """
 
     job: Job
@@ -136,33 +136,28 @@ class ScorePlan:
 
     @classmethod
     def asked(cls, place: Place, y: Any, *arguments: Any, **named: Any) -> Self:
-        """As :func:`score_map` with these arguments, from ``y`` on, but for those of the place.
+        """Plan :func:`score_map` with these arguments, from ``y`` on, without those of the place.
 
         Raises
         ------
         TypeError
             Arguments that :func:`score_map` does not take, or that say where to compute.
         """
-        given = inspect.signature(score_map).bind(None, y, *arguments, **named).arguments
-        taken = _OF_THE_PLACE & given.keys()
-        if taken:
-            raise TypeError(f"{min(taken)} is not taken here: it is that of the whole pass")
-        asked = {
-            p.name: p.default for p in inspect.signature(score_map).parameters.values()
-        } | given
-        question = Question.of(
-            place.sites.n,
-            y,
-            *(asked[name] for name in ("manifold", "metric", "cv", "groups", "n_components")),
+        bound = inspect.signature(score_map).bind(None, y, *arguments, **named)
+        if taken := _OF_THE_PLACE & bound.arguments.keys():
+            raise TypeError(f"{min(taken)} is not taken here: it is set for the whole pass")
+        bound.apply_defaults()
+        of_question, of_solver = (
+            [bound.arguments[name] for name in names]
+            for names in (_OF_THE_QUESTION, _OF_THE_SOLVER)
         )
-        of_solver = ("alpha", "orthonormal", "standardize", "dtype", "solver")
-        solver = Solver.of(*(asked[name] for name in of_solver))
-        return cls.of(place, question, solver)
+        question = Question.of(place.sites.n, y, *of_question)
+        return cls.of(place, question, Solver.of(*of_solver))
 
     def result(self) -> ScoreMap:
         """The scores, once the job has run."""
         scores, status = self._scores.arrays()
-        # An axis for each list that was given; the others have length 1 and go.
+        # Each list that was given is an axis; the other axes have length 1 and are dropped.
         listed = self._question.lists | ({"alpha"} if self._solver.many else set())
         coords: dict[str, list[Any]] = {
             "manifold": self._question.names,
@@ -187,5 +182,7 @@ class ScorePlan:
         )
 
 
-# Arguments of score_map that say where it is computed, beside X.
+# Arguments of score_map, by the object that takes them in this order.
+_OF_THE_QUESTION = ("manifold", "metric", "cv", "groups", "n_components")
+_OF_THE_SOLVER = ("alpha", "orthonormal", "standardize", "dtype", "solver")
 _OF_THE_PLACE = {"device", "memory_budget", "progress", "checkpoint"}

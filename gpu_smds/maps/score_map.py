@@ -26,7 +26,7 @@ class ScoreMap:
     status
         int8 values of :class:`Status`, the axes of ``scores`` without ``metric``.
     dims
-        Axis names: ``manifold``, ``metric``, ``alpha`` where a list was given, then ``fold``,
+        Axis names: ``manifold``, ``metric``, ``alpha`` if a list was given, then ``fold``,
         then one per site axis (``site0``, ``site1``, … unless the caller renamed them).
     coords
         Values along the axes that have names: manifolds, metrics, alphas.
@@ -55,12 +55,12 @@ class ScoreMap:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean over folds; NaN where any fold is."""
+        """Mean over folds; NaN where any fold is NaN."""
         return self.scores.mean(axis=self.dims.index("fold"))
 
     @property
     def std(self) -> np.ndarray:
-        """Standard deviation over folds (ddof 0, so 0 with one fold); NaN where any fold is."""
+        """Standard deviation over folds (ddof 0, so 0 with one fold); NaN where a fold is NaN."""
         return self.scores.std(axis=self.dims.index("fold"))
 
     @property
@@ -68,8 +68,8 @@ class ScoreMap:
         """Standard error of ``mean`` over folds, or over folds and repeats of repeated k-fold.
 
         Training parts overlap, so that the folds' scores are not independent: the variance over J
-        folds (ddof 1) counts not 1/J but 1/J + n_test/n_train times (Nadeau & Bengio 2003). NaN
-        with one fold, where any fold is, and where the sizes of the folds are not known.
+        folds (ddof 1) is multiplied by 1/J + n_test/n_train and not by 1/J (Nadeau & Bengio 2003).
+        NaN with one fold, where any fold is NaN, and if the sizes of the folds are not known.
         """
         axis = self.dims.index("fold")
         J = self.scores.shape[axis]
@@ -82,7 +82,7 @@ class ScoreMap:
 
     @property
     def worst_status(self) -> np.ndarray:
-        """Status over folds: the most serious one, the axes of ``status`` without ``fold``."""
+        """Most serious status over folds; the axes of ``status`` without ``fold``."""
         axis = [dim for dim in self.dims if dim != "metric"].index("fold")
         return self.status.max(axis=axis, initial=0)
 
@@ -113,19 +113,19 @@ class ScoreMap:
 
     @classmethod
     def load(cls, path: str | Path | File) -> Self:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            No such file; cut short or not a score map.
+            There is no such file, or it is incomplete or not a score map.
         """
         with read_tensors(path, _KIND) as (tensors, facts):
             return cls.of_file(tensors, facts)
 
     @classmethod
     def of_file(cls, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Self:
-        """Take apart what a file holds.
+        """The score map of a file's arrays and facts.
 
         Raises
         ------
@@ -142,13 +142,13 @@ class ScoreMap:
         )
         for name, values in found.coords.items():
             if not isinstance(values, list) or any(isinstance(v, list | dict) for v in values):
-                raise ValueError(f"its {name} is no list of names or numbers")
+                raise ValueError(f"its {name} is not a list of names or numbers")
             if name in found.dims and len(values) != found.scores.shape[found.dims.index(name)]:
-                raise ValueError(f"its {name} is not that of its axis")
+                raise ValueError(f"its {name} does not have the length of its axis")
         n_folds = found.scores.shape[found.dims.index("fold")]
         sizes = found.fold_sizes
         if found.scores.dtype != np.float64 or (sizes is not None and sizes.shape != (n_folds, 2)):
-            raise ValueError("scores are not float64, or folds have no sizes of their own")
+            raise ValueError("scores are not float64, or the fold sizes do not fit")
         check_statuses(found.status)
         return found
 

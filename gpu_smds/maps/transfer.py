@@ -29,8 +29,8 @@ from gpu_smds.sites.place import Place
 from gpu_smds.sites.rows import take
 from gpu_smds.sites.status import Status, undefined
 
-# Up to so many columns of maps are multiplied in one pass over the raw states; with more it pays
-# to write the centred states for a matrix product.
+# Up to this number of columns, maps are multiplied in one pass over the raw states. With more, it
+# is faster to write the centred states for a matrix product.
 _FEW = 8
 
 
@@ -51,7 +51,7 @@ def transfer_map(
     ----------
     fitted
         Maps of sites ``(*lead, S)``: all positions, or some (``fit_map(X[..., s:s+1, :], y)``
-        for the study's one source).
+        for the single source of the study).
     X
         States ``(n_samples, *lead, T, d)``, as in :func:`gpu_smds.score_map`.
     y
@@ -73,7 +73,7 @@ def transfer_map(
     Raises
     ------
     ValueError
-        Shapes that do not fit, or ``cv`` with a map whose states are gone (loaded from a file).
+        Shapes do not fit, or ``cv`` is given with a map loaded from a file, which has no states.
     """
     place = Place.of(X, device, memory_budget, _checked(fitted).W.device)
     plan = TransferPlan.of(place, fitted, y, cv, metric, groups)
@@ -83,14 +83,14 @@ def transfer_map(
 
 @dataclass(frozen=True)
 class TransferPlan:
-    """A transfer map that is yet to be computed.
+    """A transfer map that is not computed yet.
 
     Attributes
     ----------
     fitted
         The sources.
     question
-        What the targets are scored by; its folds number the rows as given.
+        Labels and metric by which the targets are scored; its folds number the rows as given.
     ideals
         The ideal distances of its test labels.
     sources
@@ -129,7 +129,7 @@ class TransferPlan:
             sites.n, y, _checked(fitted).manifold, metric, cv, groups, single="transfer_map"
         )
         _check_sites(fitted, sites)
-        # Rows stay in their own order: sources and targets are two arrays.
+        # Rows keep their given order, because sources and targets are two arrays.
         rows = [_original_rows(fold, asked.folds.order) for fold in asked.folds.folds]
         plain = Folds(rows, np.arange(sites.n), partition=False)
         question = Question(asked.labels, asked.manifolds, asked.metrics, plain)
@@ -149,7 +149,7 @@ class TransferPlan:
 
     @property
     def job(self) -> Job:
-        """What to run."""
+        """The job to run."""
         sites, folds = self.place.sites, self.question.folds
         k, d = self.fitted.W.shape[-2:]
         maps = [part for source in self.sources for part in (source.Wt, source.status)]
@@ -160,7 +160,7 @@ class TransferPlan:
             return fingerprint(self.question.labels, *named, *test, *maps)
 
         columns = self.fitted.site_shape[-1] * k
-        # The maps, with and without zeros where undefined, and their means and scales.
+        # The maps, a copy with zeros where undefined, and their means and scales.
         shared = 16 * sum(len(source.Wt) for source in self.sources) * d * (k + 1)
         return Job(
             self._visits(),
@@ -204,7 +204,7 @@ class TransferPlan:
         return visit
 
     def _projected(self, states: CentredStates, fold: Fold, W: Tensor) -> Tensor:
-        """Test rows ``(b, sources, n_test, k)`` by maps ``(b, sources, d, k)``."""
+        """Test rows projected to ``(b, sources, n_test, k)`` by maps ``(b, sources, d, k)``."""
         scale = _own_scale(states, fold, self.fitted.solver.scaling)
         if scale is not None:
             # The maps are scaled and not the states, which are much larger.
@@ -271,7 +271,7 @@ def _sources(fitted: FittedMap, labels: np.ndarray, cv: Any, fold: Fold, place: 
 
 
 def _own_scale(states: CentredStates, fold: Fold, scaling: str | None) -> Tensor | None:
-    """Standard deviations ``(b, d)`` by which targets are z-scored; None for states as they are."""
+    """Standard deviations ``(b, d)`` by which targets are z-scored; None without scaling."""
     if scaling is None:
         return None
     shift, variance = states.moments(fold.train if scaling == "train" else None)

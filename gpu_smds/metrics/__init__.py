@@ -1,1 +1,1 @@
-"""Projections and ideal distances to scores. Knows neither solvers nor folds."""
+"""From projections and ideal distances to scores; independent of solvers and folds."""

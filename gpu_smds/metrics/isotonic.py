@@ -1,4 +1,4 @@
-"""Isotonic regression of many sites on one order of pairs."""
+"""Isotonic regression of many sites on the same order of pairs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# scikit-learn merges abscissae that lie closer than this, and so does smds through it.
+# scikit-learn, and therefore smds, merges abscissae that are closer than this.
 _RESOLUTION = float(np.finfo(np.float64).resolution)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Pairs by rising ideal distance, those of equal distance together.
+    """Pairs in groups of equal ideal distance, in ascending order.
 
-    Counterpart of what ``sklearn.isotonic.IsotonicRegression`` makes of its abscissae: values
-    within 1e-15 of the first of their group are merged, and a merged value is read off the line
-    to the next group.
+    ``sklearn.isotonic.IsotonicRegression`` treats its abscissae like this: values within 1e-15 of
+    the first value of a group are merged into it, and the fit at a merged value is interpolated
+    linearly towards the next group.
 
     Attributes
     ----------
@@ -27,10 +27,10 @@ class Groups:
     counts
         ``(U,)`` pairs per group.
     merged
-        Pairs that are not exactly at their group's abscissa.
+        Indices of the pairs that are not exactly at their group's abscissa.
     fraction
-        How far towards the next group those lie. In the last group it is 0; scikit-learn, and so
-        smds, gives NaN there.
+        Position of each of those pairs between its group (0) and the next group (1). In the last
+        group it is 0; scikit-learn, and therefore smds, gives NaN there.
     """
 
     member: Tensor
@@ -42,8 +42,8 @@ class Groups:
     def of(cls, x: Tensor) -> Groups:
         """Group abscissae ``(P,)``."""
         values, inverse = np.unique(x.cpu().numpy(), return_inverse=True)
-        # A gap of the resolution or more always starts a group. Of the runs of smaller gaps, which
-        # rounding makes, only those that are longer than the resolution have to be walked through.
+        # A gap of at least the resolution always starts a group. Rounding causes runs of smaller
+        # gaps; only runs that are longer than the resolution must be walked through.
         starts = np.concatenate([[True], np.diff(values) >= _RESOLUTION])
         run_start = np.flatnonzero(starts)[np.cumsum(starts) - 1]
         first = -1

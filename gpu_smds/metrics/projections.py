@@ -16,14 +16,14 @@ _BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
 
 
 class Projections:
-    """Distances between the projected samples of b sites, each kind computed once at most.
+    """Distances between the projected samples of b sites, each computed at most once.
 
     Parameters
     ----------
     Z
         ``(b, n, k)`` float64.
     ideal
-        What they are compared with.
+        Ideal distances with which they are compared.
     """
 
     def __init__(self, Z: Tensor, ideal: Ideal) -> None:
@@ -37,7 +37,7 @@ class Projections:
 
     @cached_property
     def pairs(self) -> Tensor:
-        """Distances ``(b, P)`` of the pairs that have an ideal one."""
+        """Distances ``(b, P)`` of the pairs with a defined ideal distance."""
         return self.matrix.flatten(1)[:, self.ideal.pair_index]
 
     @cached_property
@@ -57,7 +57,7 @@ class Projections:
         return cross, squares
 
     def residual(self, sites: Tensor, scale: Tensor) -> Tensor:
-        """Σ(D − scale·D̂)² over ordered pairs, for some sites with a scale each."""
+        """Σ(D − scale·D̂)² over ordered pairs, for some sites, each with its own scale."""
         if not self.ideal.complete:
             return 2 * (self.ideal.pairs - scale[:, None] * self.pairs[sites]).square().sum(1)
         total = torch.zeros_like(scale)
@@ -67,7 +67,7 @@ class Projections:
         return total
 
     def _blocks(self, sites: Tensor | slice) -> Iterator[tuple[slice, Tensor]]:
-        """Distances ``(b, r, n)`` by blocks of r rows."""
+        """Distances ``(b, r, n)`` in blocks of r rows."""
         if "matrix" in self.__dict__:
             yield slice(0, self.ideal.n), self.matrix[sites]
             return
@@ -80,10 +80,10 @@ class Projections:
 
 
 def block_bytes(Z: Tensor) -> int:
-    """Bytes of projected distances that are worked on together."""
+    """Bytes of projected distances that are processed together."""
     return _BLOCK_BYTES.get(Z.device.type, 4 << 20)
 
 
 def _distances(A: Tensor, B: Tensor) -> Tensor:
-    # The matmul form cancels for near points; this one subtracts first.
+    # The matmul form loses digits for close points; this one subtracts first.
     return torch.cdist(A, B, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,4 @@
-"""Ideal distances of one set of labels, and what each metric needs of them, computed once."""
+"""Ideal distances of one set of labels, and the data that metrics derive from them, once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpu_smds.geometry.shapes import PointShape
 from gpu_smds.kernels.pair_term import has_fused
 from gpu_smds.metrics.isotonic import Groups
 
-# Rows of ideal distances computed at a time when the whole matrix is not kept.
+# Bytes of ideal distances computed at a time if the whole matrix is not kept.
 _ROW_BYTES = 32 << 20
 
 # Floor of the probabilities in the KL divergence, as in smds.
@@ -23,7 +23,7 @@ _FLOOR = 1e-12
 class Ideal:
     """Ideal distances to score against, shared by every site.
 
-    As smds, the metrics over pairs read the upper triangle; negative distances are undefined.
+    As in smds, only the upper triangle is read; negative distances are undefined.
 
     Parameters
     ----------
@@ -32,16 +32,16 @@ class Ideal:
     device
         Where to keep them.
     keep_bytes
-        Where all distances do not fit, those of a set of points are computed by blocks of rows.
-        Other manifolds, and metrics that sort the pairs, keep all.
+        Bytes that all distances may take. If they take more, distances of points are computed in
+        blocks of rows. Other manifolds, and metrics that sort the pairs, keep all distances anyway.
     whole
         Keep all distances in any case.
 
     Attributes
     ----------
     points
-        ``(p, n)`` whose Euclidean distances are the ideal ones, to rounding; None where the
-        manifold is no set of points or a metric needs its distances to the last bit.
+        ``(p, n)`` points whose Euclidean distances are the ideal ones, up to rounding; None if the
+        manifold is not a set of points or a metric needs distances exact to the last bit.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Ideal:
 
     @property
     def kept(self) -> Tensor | None:
-        """All distances ``(n, n)`` where they are in memory."""
+        """All distances ``(n, n)`` if they are in memory, else None."""
         return self._matrix
 
     def bytes(self, whole: bool) -> int:
-        """What is held: all distances where they are kept, and what metrics over pairs need.
+        """Bytes held: all distances if they are kept, and the data of metrics over pairs.
 
-        ``whole`` says that there are such metrics.
+        ``whole`` tells whether there are such metrics.
         """
         return 0 if self._matrix is None else 8 * (5 if whole else 1) * self.n**2
 
@@ -90,7 +90,7 @@ class Ideal:
 
     @cached_property
     def sum_of_squares(self) -> float:
-        """Σ D² over all ordered pairs with a distance."""
+        """Σ D² over all ordered pairs with a defined distance."""
         if not self.complete:
             return 2 * float(self.pairs.square().sum())
         if self.points is not None:
@@ -104,30 +104,30 @@ class Ideal:
 
     @property
     def degenerate(self) -> bool:
-        """True where all labels fall on one point, or no pair has a distance."""
+        """True if all labels fall on one point, or no pair has a defined distance."""
         return self.sum_of_squares <= 1e-24 * self.n**2
 
     @property
     def all_equal(self) -> bool:
-        """True where all pairs have one distance, so that ranks mean nothing."""
+        """True if all pairs have the same distance, so that ranks are not defined."""
         return bool((self.pairs == self.pairs[0]).all())
 
     @cached_property
     def pair_index(self) -> Tensor:
-        """Flat indices ``(P,)`` into ``(n, n)`` of the pairs i < j that have a distance."""
+        """Flat indices ``(P,)`` into ``(n, n)`` of the pairs i < j with a defined distance."""
         above = torch.ones(self.n, self.n, dtype=torch.bool, device=self.matrix.device).triu_(1)
         return (above & (self.matrix >= 0)).flatten().nonzero()[:, 0]
 
     @cached_property
     def pairs(self) -> Tensor:
-        """Distances ``(P,)`` of those pairs."""
+        """Distances ``(P,)`` of the pairs in :attr:`pair_index`."""
         return self.matrix.flatten()[self.pair_index]
 
     @cached_property
     def ranks(self) -> Tensor:
-        """Ranks ``(P,)`` of the pairs' distances, ties averaged, of mean 0 and norm 1.
+        """Ranks ``(P,)`` of the pairs' distances, ties averaged, scaled to mean 0 and norm 1.
 
-        NaN where all are equal.
+        NaN if all distances are equal.
         """
         _, members, counts = self.pairs.unique(return_inverse=True, return_counts=True)
         last = counts.cumsum(0).double()

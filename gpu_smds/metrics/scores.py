@@ -13,8 +13,9 @@ from gpu_smds._arguments import shown
 from gpu_smds.metrics.projections import Projections, block_bytes
 from gpu_smds.metrics.reference import Ideal, probabilities
 
-# 1 − S = sqrt(1 − ρ²) loses half the digits near a perfect fit: below this stress the residuals
-# are summed themselves. At the border the closed form still errs by under 1e-12.
+# The closed form 1 − S = sqrt(1 − ρ²) loses half the digits near a perfect fit: below this stress
+# the residuals are summed instead. At this threshold the error of the closed form is still under
+# 1e-12.
 _NEAR_PERFECT = 1e-3
 
 
@@ -49,8 +50,9 @@ def normalized_score(p: Projections) -> Tensor:
 def non_metric_score(p: Projections) -> Tensor:
     """1 − Σ(f(D) − D̂)² / ΣD̂² with f the best non-decreasing function of D.
 
-    As in smds without a root. Where rounding splits the largest ideal distance in two, smds gives
-    NaN (its regression refuses to look past its last abscissa); here it has a score.
+    No square root is taken, as in smds. If rounding splits the largest ideal distance into two,
+    smds gives NaN (its regression does not extrapolate beyond the last abscissa); here the score is
+    defined.
     """
     residual = (p.ideal.groups.fit(p.pairs) - p.pairs).square().sum(1)
     return 1 - residual / p.pairs.square().sum(1)
@@ -87,11 +89,11 @@ class Metric:
     Attributes
     ----------
     score
-        Computes it for every site.
+        Function that computes the score of every site.
     whole
-        Whether it reads all projected distances at once.
+        Whether it needs all projected distances at once.
     reads
-        What it reads of the ideal distances beside themselves.
+        Attributes of the ideal distances that it reads, in addition to the distances.
     """
 
     score: Callable[[Projections], Tensor]
@@ -123,7 +125,7 @@ def metric_name(metric: str | StressMetrics) -> str:
 
 
 def prepare(ideal: Ideal, metrics: Sequence[str]) -> None:
-    """Compute once what otherwise every thread would, of the ideal distances."""
+    """Compute once, before threads start, what the metrics derive from the ideal distances."""
     for name in metrics:
         for attribute in METRICS[name].reads:
             getattr(ideal, attribute)
@@ -135,7 +137,7 @@ def needs_whole(metrics: Sequence[str]) -> bool:
 
 
 def bytes_of_pairs(n: int) -> int:
-    """What the metrics over all pairs of n samples take: distances, and those sorted and ranked."""
+    """Bytes that metrics over all pairs of n samples take: distances, also sorted and ranked."""
     return 17 * 8 * n**2
 
 
@@ -147,7 +149,7 @@ def score_projections(Z: Tensor, ideal: Ideal, metrics: Sequence[str]) -> tuple[
     scores : Tensor
         ``(metrics, b)``.
     collapsed : Tensor
-        ``(b,)`` bool, where all samples fall on one point, which leaves no score.
+        ``(b,)`` bool, true where all samples are projected to one point, so that there is no score.
     """
     size = max(len(Z), 1)
     if needs_whole(metrics) or not ideal.complete:
@@ -158,7 +160,7 @@ def score_projections(Z: Tensor, ideal: Ideal, metrics: Sequence[str]) -> tuple[
         span = slice(start, start + size)
         p = Projections(Z[span], ideal)
         if needs_whole(metrics):
-            _ = p.matrix  # so that the sums read it instead of computing their own
+            _ = p.matrix  # the sums then read it instead of recomputing it
         for m, name in enumerate(metrics):
             scores[m, span] = METRICS[name].score(p)
         collapsed[span] = ~(p.sums[1] > 0)

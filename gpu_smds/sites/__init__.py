@@ -1,1 +1,1 @@
-"""Hidden states of any store, read block by block, centred, and shown to jobs. Knows no labels."""
+"""Hidden states of any store: read block by block, centred, and passed to jobs; no labels here."""

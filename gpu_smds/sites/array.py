@@ -17,7 +17,7 @@ from gpu_smds._arguments import one_line, refuse_masked, refuse_special, shown
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive sites in row-major order: flat numbers ``start`` to ``stop``."""
+    """Consecutive sites in row-major order: flat site numbers ``start`` to ``stop``."""
 
     start: int
     stop: int
@@ -75,14 +75,14 @@ class Sites:
         device: torch.device,
         seen: Callable[[Tensor], None] | None = None,
     ) -> list[Tensor]:
-        """Per site of a block its states ``(n, d)`` as stored, on the device.
+        """States ``(n, d)`` of each site of a block, as stored, on the device.
 
-        Views of X where that is possible; not to be written to. ``seen`` is called with all states
-        ``(n, b, d)`` where they are read.
+        They are views of X if possible and must not be written to. ``seen`` is called with all
+        states ``(n, b, d)`` when they are read.
         """
         found: list[Tensor] = []
         for index in self._runs(block):
-            # Several threads read; not every store can be read by two at once.
+            # Several threads read, but not every store can be read by two at once.
             with self._lock:
                 part = self._X[index]
             check_part(part, index, self.n, self.d)
@@ -110,23 +110,23 @@ class Sites:
 
     @property
     def raw_bytes_per_site(self) -> int:
-        """Bytes of a site's raw states, where X is no tensor that they are views of."""
+        """Bytes of a site's raw states, if they are copies and not views of X."""
         widened = 4 if self.dtype.itemsize < 4 else 0
         return self.n * self.d * (self.dtype.itemsize + widened)
 
     def bytes_per_site(self, written: bool) -> int:
-        """Bytes of a site's centred states: ``written`` where all of them are."""
+        """Bytes of a site's centred states; ``written`` tells whether all are written to memory."""
         return 8 * self.n * self.d * written + 64 * self.d + 16 * self.n
 
 
 def as_states(X: Any) -> Any:
-    """States as they are given, or a list of them as an array.
+    """States as given, or a list of them as an array.
 
     Raises
     ------
     TypeError, ValueError
-        Neither an array nor something that is read like one; sparse, quantized, nested or without
-        values; masked entries, which would be taken for states.
+        X is not an array and cannot be read like one; it is sparse, quantized, nested or without
+        values; or it has masked entries, which would be used as states.
     """
     refuse_special(X, "X")
     refuse_masked(X, "X")
@@ -145,16 +145,16 @@ def as_states(X: Any) -> Any:
 
 
 def check_part(part: Any, index: tuple[Any, ...], n: int, d: int) -> None:
-    """Raise ValueError where what a store gave is not what was asked for by ``X[index]``.
+    """Raise ValueError if the array that a store returned for ``X[index]`` is not as expected.
 
     Parameters
     ----------
     part
-        What it gave.
+        The array that the store returned.
     index
         ``(:,)`` of a single site, else ``(:, ..., a:b)`` of sites a to b.
     n, d
-        Samples and features that it said it has.
+        Samples and features by ``X.shape``.
     """
     expected = (n, d) if len(index) == 1 else (n, index[-1].stop - index[-1].start, d)
     array = part if hasattr(part, "shape") and hasattr(part, "dtype") else np.asarray(part)
@@ -190,7 +190,7 @@ def _float_dtype(dtype: Any) -> torch.dtype:
             plain = torch.from_numpy(np.empty(0, dtype=kind.newbyteorder("="))).dtype
         except TypeError:
             plain = None
-        # numpy takes None for float64.
+        # numpy interprets None as float64.
         if dtype is None or plain is None:
             raise TypeError(
                 f"X must be floating point of at most 64 bits, got {shown(dtype)}: convert it "

@@ -1,4 +1,4 @@
-"""One block of hidden states, centred and checked, and what the solvers ask of them."""
+"""One block of hidden states, centred and checked, with the products that solvers need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpu_smds.sites.rows import Rows, is_all
 
 
 class CentredStates:
-    """States of b sites as seen from their mean over all samples.
+    """States of b sites, centred by their mean over all samples.
 
     Attributes
     ----------
@@ -25,8 +25,8 @@ class CentredStates:
     non_finite
         ``(b,)`` bool, sites that hold NaN or inf, or squares that overflow.
     eps
-        Machine epsilon of the dtype the states were stored in: what counts as constant depends
-        on how finely they were rounded.
+        Machine epsilon of the dtype in which the states were stored: the thresholds for constant
+        states depend on it.
     """
 
     n: int
@@ -57,10 +57,10 @@ class CentredStates:
         return energy
 
     def materialise(self) -> None:
-        """Bring the states into memory, for a caller that reads them more than a few times."""
+        """Write the centred states to memory, for a caller that reads them many times."""
 
     def reduce(self, weights: Tensor) -> Tensor:
-        """Weighted sums ``(b, d, m)`` of the centred rows, weights ``(n, m)``."""
+        """Weighted sums ``(b, d, m)`` of the centred rows, with weights ``(n, m)``."""
         return multiply(weights.mT, self.x).mT
 
     def project(self, Wt: Tensor, rows: Rows) -> Tensor:
@@ -68,9 +68,9 @@ class CentredStates:
         return multiply(self.x[:, rows], Wt)
 
     def moments(self, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
-        """Mean of some of the centred rows and variance about it, each ``(b, d)``.
+        """Mean and variance of some of the centred rows, each ``(b, d)``.
 
-        Without rows over all samples, where that mean is zero.
+        If ``rows`` is None, all samples are used and the mean is zero.
         """
         if rows is None or is_all(rows, self.n):
             variance = torch.linalg.vector_norm(self.x, dim=1).square() / self.n
@@ -83,7 +83,7 @@ class CentredStates:
         """Σ‖x − shift‖² ``(b,)`` over some rows, whose mean ``shift (b, d)`` is known."""
         total = self.energy[:, rows].sum(1)
         variation = total - n_rows * shift.square().sum(1)
-        # The difference has lost digits where it is this small: subtract first instead.
+        # Where the difference is this small, it has lost digits: subtract first instead.
         square = variation + n_rows * (self.mean + shift).square().sum(1)
         unsure = (variation <= 1e-9 * square) & (n_rows > 1)
         if bool(unsure.any()):
@@ -94,10 +94,11 @@ class CentredStates:
     def constant(self, variation: Tensor, shift: Tensor, n_rows: int, rows: Rows) -> Tensor:
         """Sites ``(b,)`` whose states do not vary over some rows.
 
-        Constant = variance over the rows at most (8·eps)² times the mean square, both summed
-        over features: what rounding does. A few massive features that hardly vary can hold all of
-        that mean square, and in bfloat16, whose 8·eps is a sixteenth, often do; a site where many
-        features vary by more than that of their own size is therefore none of them.
+        A site is constant if its variance over the rows is at most (8·eps)² times its mean square,
+        both summed over features: rounding can cause that much. But a few massive features that
+        hardly vary can make up almost the whole mean square. In bfloat16, where 8·eps is a
+        sixteenth, they often do. A site is therefore not constant if many features vary by more
+        than 8·eps of their own size.
 
         Parameters
         ----------
@@ -106,7 +107,7 @@ class CentredStates:
         shift
             ``(b, d)`` mean of those centred rows.
         n_rows
-            Their number; a single row is not called constant.
+            Number of rows; a single row is never constant.
         rows
             The rows themselves.
         """
@@ -124,11 +125,11 @@ class CentredStates:
         return self.constant(n_rows * variance.sum(1), shift, n_rows, rows)
 
     def _many_vary(self, rows: Rows) -> Tensor:
-        """Sites ``(b,)`` where a tenth of the features vary by more than 8·eps of their size.
+        """Sites ``(b,)`` where over a tenth of the features vary by more than 8·eps of their size.
 
-        And by more than a thousandth, since the noise of a forward pass is spread over all features
-        and may be much for a small one; for the same reason a feature counts as no smaller than
-        most.
+        They must also vary by more than a thousandth of it: the noise of a forward pass is spread
+        over all features and may be large relative to a small one. For the same reason, the median
+        mean square of the features is added to that of each feature.
         """
         shift, variance = self.moments(rows)
         square = variance + (self.mean + shift).square()
@@ -139,8 +140,9 @@ class CentredStates:
     def scale(self, variance: Tensor, shift: Tensor) -> Tensor:
         """Standard deviations ``(b, d)``; 1 for features that do not vary, as in scikit-learn.
 
-        What is rounding is left as it is: 8·eps of a feature's size, or one eps where that is
-        coarse. More would leave massive features unscaled, beside which no other counts.
+        A feature does not vary if its standard deviation is at most 8·eps of its size, or one eps
+        for a coarse dtype. A larger threshold would leave massive features unscaled, and these
+        would dominate all others.
 
         Parameters
         ----------

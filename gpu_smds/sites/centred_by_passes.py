@@ -1,4 +1,4 @@
-"""Centred states that are never written down: their products, in passes over the raw states."""
+"""Centred states that are not written to memory: products from passes over the raw states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gpu_smds.sites.rows import Rows, is_all
 
 @dataclass(frozen=True)
 class _RawSite:
-    """Rows of one site where they lie: the place in ``flat`` at which each row starts."""
+    """Rows of one site in place: each row starts at an index in ``flat``."""
 
     flat: np.ndarray
     starts: np.ndarray
@@ -27,7 +27,7 @@ class _RawSite:
     @classmethod
     def of(cls, site: Tensor) -> _RawSite:
         if site.dtype not in (torch.float32, torch.float64):
-            site = site.float()  # no compiler knows half precision; float32 holds it exactly
+            site = site.float()  # numba has no half precision; float32 holds it exactly
         if site.stride(1) != 1:
             site = site.contiguous()
         n, d = site.shape
@@ -37,21 +37,21 @@ class _RawSite:
 
 
 def is_streamed(device: torch.device) -> bool:
-    """Whether a sweep reads states in passes: on the CPU, where there is a compiler."""
+    """Whether states are read in passes: on the CPU, if there is a compiler."""
     return device.type == "cpu" and has_fused(device)
 
 
 class StreamedStates(CentredStates):
-    """Centred states on the CPU, read from where they lie in any dtype and with any strides.
+    """Centred states on the CPU, read in place from raw states of any dtype and strides.
 
-    Procrustes and the scoring of given maps need a few products with the states. Each is one pass
-    over the raw states, several times cheaper than to write the centred ones first. ``x`` is
-    written once somebody asks for it, and then used.
+    Procrustes and the scoring of given maps need a few products with the states. Each product is
+    one pass over the raw states, which is several times cheaper than writing the centred states
+    first. ``x`` is written when it is first read, and is used from then on.
 
     Parameters
     ----------
     raw
-        Per site ``(n, d)``, floating point. Never written to.
+        States ``(n, d)`` of each site, floating point. They are never written to.
     """
 
     def __init__(self, raw: Sequence[Tensor]) -> None:
@@ -75,9 +75,9 @@ class StreamedStates(CentredStates):
         return len(self._sites)
 
     def _moments(self, starts: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, variance and summed squares ``(b, d)`` of the raw rows that start there.
+        """Mean, variance and summed squares ``(b, d)`` of the raw rows that start at ``starts``.
 
-        As seen from the first of them: what Σx² − (Σx)²/n loses is then n roundings at most.
+        The first row is subtracted first, so that Σx² − (Σx)²/n loses at most n roundings.
         """
         from gpu_smds.kernels._numba_states import moments
 
@@ -116,7 +116,7 @@ class StreamedStates(CentredStates):
         _ = self.x
 
     def reduce(self, weights: Tensor) -> Tensor:
-        """As :meth:`CentredStates.reduce`; the rows' energy is found on the way."""
+        """As :meth:`CentredStates.reduce`; the rows' energy is computed in the same pass."""
         if self._written:
             return super().reduce(weights)
         from gpu_smds.kernels._numba_states import reduce_rows
@@ -148,7 +148,7 @@ class StreamedStates(CentredStates):
         if rows is None or is_all(rows, self.n):
             return torch.zeros_like(self.mean), self._variance
         starts = [_some(site.starts, rows) for site in self._sites]
-        if not len(starts[0]):  # a fold without rows, which its status names
+        if not len(starts[0]):  # a fold without rows; its status says so
             return torch.zeros_like(self.mean), torch.zeros_like(self.mean)
         mean, variance, _ = self._moments(starts)
         return self._zero(mean - self.mean), self._zero(variance)

@@ -1,4 +1,4 @@
-"""What is done of a sweep, in a file, so that an interrupted call goes on after it."""
+"""Results of finished blocks in a file, so that an interrupted call can be continued."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from gpu_smds._files import File, metadata_of, read_tensors, save_tensors, tenso
 from gpu_smds.sites.array import Sites
 
 _KIND = "gpu_smds.Checkpoint"
-#: Seconds between two writes: as much work is lost at most, or one block.
+#: Seconds between two writes: an interruption loses at most this much work, or one block.
 _EVERY = 1.0
-#: Bytes of states that are hashed at a time: a copy of so many stays in the cache.
+#: Bytes of states that are hashed at a time: a copy of this size stays in the cache.
 _PIECE = 1 << 20
 
 
 class Digest:
     """Hash of the states of a block as they are stored (XXH3, 128 bits).
 
-    It tells states that were changed by mistake, not by somebody who wants to deceive, and is as
-    fast as the memory: everything that is computed from a block takes many times longer.
+    It detects states that were changed by mistake, not deliberate forgery. It is as fast as the
+    memory; every computation on a block takes many times longer.
     """
 
     def __init__(self) -> None:
         self._hash = xxhash.xxh3_128()
 
     def add(self, states: Tensor) -> None:
-        """Take some states ``(n, b, d)``, on any device."""
+        """Add states ``(n, b, d)``, on any device, to the hash."""
         self._hash.update(f"{states.dtype} {tuple(states.shape)} ".encode())
         states = states.cpu()
         rows = max(1, _PIECE * len(states) // max(1, states.numel() * states.itemsize))
@@ -54,18 +54,18 @@ class Digest:
 class Checkpoint:
     """A file that holds the results of finished blocks.
 
-    The blocks are those of the first call, whatever memory is free later: so that results are the
-    same to the last bit, on the same number of cores.
+    A continued call uses the blocks of the first call, even if another amount of memory is free, so
+    that results are the same to the last bit on the same number of cores.
 
     Parameters
     ----------
     path
-        Written beside its place and renamed, at most once a second. A checkpoint of other labels
-        or arguments, or a damaged one, is begun afresh. Results are bound to a hash of the states
-        that they were computed from: when a call goes on, the states of the finished blocks are
-        read and hashed once more, and blocks of other states are computed again. Functions that
-        are given a path remove the file at their end; who gives a Checkpoint calls :meth:`remove`
-        himself, once the results are safe.
+        The file is written under a temporary name and renamed, at most once a second. A checkpoint
+        of other labels or arguments, or a damaged one, is overwritten. The results are stored with
+        hashes of the states from which they were computed: when a call is continued, the states of
+        the finished blocks are read and hashed again, and blocks whose states have changed are
+        computed again. A function that is given a path removes the file at its end. A caller that
+        gives a Checkpoint must call :meth:`remove` once the results are saved.
     """
 
     def __init__(self, path: str | Path | File) -> None:
@@ -85,15 +85,16 @@ class Checkpoint:
         size: int,
         most: int,
     ) -> int:
-        """Take up the results of finished blocks, ``(sites, ...)`` each.
+        """Load the results of finished blocks into ``results``, each ``(sites, ...)``.
 
-        Returns the number of sites in a block: ``size``, or that of the call that is continued,
-        unless it is more than the ``most`` that fit the memory now.
+        Returns the number of sites in a block: that of the continued call, or ``size`` if no call
+        is continued. A checkpoint with blocks of more than ``most`` sites, which fit the memory
+        now, is not continued.
 
         Raises
         ------
         FilesError
-            The file exists and is no checkpoint.
+            The file exists and is not a checkpoint.
         """
         self._file.check(tensors_of(_KIND))
         self._results = list(results)
@@ -108,21 +109,21 @@ class Checkpoint:
         return int(self._facts["size"])
 
     def holds(self, number: int, digest: Digest) -> bool:
-        """Whether the results of a block are there, and of the states with this hash."""
+        """Whether the checkpoint has the results of a block for states with this hash."""
         return bool(self._done[number]) and bool((self._digests[number] == digest.bytes()).all())
 
     def finished(self, number: int, digest: Digest) -> None:
-        """Note a block, and write all that is done, unless that was a moment ago."""
+        """Mark a block as finished, and write the file unless it was written a moment ago."""
         self._digests[number] = digest.bytes()
         self._done[number] = True
         if time.monotonic() - self._saved >= _EVERY:
             self.save()
 
     def save(self) -> None:
-        """Write what is done, if anything is."""
+        """Write the results of the finished blocks, if there are any."""
         if not self._done.any():
             return
-        # Copies: other blocks are being filled while this is hashed and written.
+        # Copies, because other threads fill blocks while these are hashed and written.
         tensors = {"done": self._done.copy(), "digests": self._digests.copy()}
         for i, result in enumerate(self._results):
             tensors[f"result_{i}"] = np.array(result.cpu().numpy())
@@ -130,7 +131,7 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def remove(self) -> None:
-        """Delete the file, whose results are kept elsewhere now, if it is of this call."""
+        """Delete the file if it belongs to this call; its results must be saved elsewhere."""
         if self._facts:
             self._file.remove_if(self._is_own)
 
@@ -139,7 +140,7 @@ class Checkpoint:
         return File.of(self._given)
 
     def _is_own(self, head: bytes) -> bool:
-        """Whether the file that begins like this holds the results of this call."""
+        """Whether a file with these first bytes holds the results of this call."""
         try:
             facts = json.loads(metadata_of(head)[_KIND])
             return bool(facts["key"] == self._facts["key"])
@@ -147,7 +148,7 @@ class Checkpoint:
             return False
 
     def _load(self, n_sites: int, most: int) -> bool:
-        """Fill in the results of the blocks that are done; False where there are none."""
+        """Load the results of the finished blocks; False if the file does not fit this call."""
         try:
             with read_tensors(self._file, _KIND) as (tensors, facts):
                 if facts | {"size": 0} != self._facts | {"size": 0}:
@@ -166,7 +167,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Held:
-    """What a file holds, once it is known to fit the call."""
+    """Content of a checkpoint file that fits the call."""
 
     size: int
     done: np.ndarray
@@ -177,7 +178,7 @@ class _Held:
     def of(
         cls, tensors: Mapping[str, np.ndarray], size: int, n_sites: int, results: Sequence[Tensor]
     ) -> _Held:
-        """Take a file apart; raises ValueError where it is forged."""
+        """Read the arrays of a file; raises ValueError if they do not fit."""
         done, digests = tensors["done"], tensors["digests"]
         values = [torch.from_numpy(tensors[f"result_{i}"]) for i in range(len(results))]
         blocks = -(-n_sites // size) if size >= 1 else -1
@@ -193,7 +194,7 @@ class _Held:
 
 @contextmanager
 def kept(checkpoint: str | Path | Checkpoint | None) -> Iterator[Checkpoint | None]:
-    """Write what is done where the work ends early; at its end remove what was given by path."""
+    """Save the checkpoint if the work is interrupted; at the end, remove one given by path."""
     if checkpoint is None:
         yield None
         return
@@ -202,7 +203,7 @@ def kept(checkpoint: str | Path | Checkpoint | None) -> Iterator[Checkpoint | No
     try:
         yield found
     except BaseException:
-        with suppress(OSError):  # the error that is under way says more
+        with suppress(OSError):  # the original error is more important
             found.save()
         raise
     if not given:
@@ -210,7 +211,7 @@ def kept(checkpoint: str | Path | Checkpoint | None) -> Iterator[Checkpoint | No
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of arrays, tensors and of anything else by its ``repr``."""
+    """SHA-256 of arrays and tensors, and of the ``repr`` of anything else."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):

@@ -1,4 +1,4 @@
-"""The CPU's cores, split among the threads that work on blocks of sites."""
+"""The CPU's cores, split among the threads that process blocks of sites."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from threadpoolctl import ThreadpoolController
 
 from gpu_smds.kernels.workspace import keep_workspace
 
-# Runs under way, from several threads of the caller, and the number of cores that they found.
+# One entry per run in progress (the caller may run several threads): the number of cores before the
+# first run, and the limit that it set.
 _lock = threading.Lock()
 _running: list[tuple[int, Any]] = []
 
 
 @contextmanager
 def shared_cores(workers: int, device: torch.device) -> Iterator[Callable[[], None]]:
-    """Split the CPU's cores among workers; yields what each of them has to call first."""
+    """Split the CPU's cores among workers; yields a function that each worker must call first."""
     if device.type != "cpu":
         yield lambda: None
         return
     with _lock:
-        # numpy and scipy have one number of threads for all, torch one for each thread and a
-        # default for threads to come. The first run changes them, the last puts them back.
+        # numpy and scipy have one number of threads per process; torch has one per thread and a
+        # default for new threads. The first run changes them, and the last run restores them.
         if not _running:
             limited = _pools().limit(limits=1, user_api="blas")
             _running.append((torch.get_num_threads(), limited))
@@ -51,6 +52,6 @@ def shared_cores(workers: int, device: torch.device) -> Iterator[Callable[[], No
 
 @cache
 def _pools() -> ThreadpoolController:
-    import scipy.linalg.lapack  # noqa: F401  it has threads of its own, which must be known
+    import scipy.linalg.lapack  # noqa: F401  it has its own threads, which must be found
 
     return ThreadpoolController()

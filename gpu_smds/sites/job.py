@@ -1,4 +1,4 @@
-"""What one map asks of every block of sites."""
+"""The work of one map on every block of sites."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from gpu_smds.sites.centred import CentredStates
 
 @dataclass(frozen=True)
 class Job:
-    """What one map asks of every block of sites.
+    """The work of one map on every block of sites.
 
     Attributes
     ----------
     visit
-        Called with a block and its states; must write to places of that block only.
+        Called with a block and its states; may only write the results of that block.
     order
         ``(n,)`` order in which it reads the rows.
     bytes_per_site
-        What it allocates for each site of a block beside the raw states.
+        Bytes that it allocates per site of a block, in addition to the raw states.
     most
-        Sites that one core should take at a time.
+        Maximum number of sites that one core should process at a time.
     results
-        What visits fill: views ``(sites, ...)``.
+        Views ``(sites, ...)`` of the results, which ``visit`` fills.
     key
-        Tells what the results depend on beside the states, where a checkpoint asks for it; see
-        :func:`gpu_smds.sites.checkpoint.fingerprint`.
+        Function that identifies, for a checkpoint, all that the results depend on except the
+        states; see :func:`gpu_smds.sites.checkpoint.fingerprint`.
     shared_bytes
-        What is held for all sites together, such as ideal distances.
+        Bytes held for all sites together, such as ideal distances.
     """
 
     visit: Callable[[Block, CentredStates], None]

@@ -1,4 +1,4 @@
-"""How many sites make a block, and how many blocks are worked on at the same time."""
+"""The number of sites in a block, and of blocks that are processed at the same time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 @dataclass(frozen=True)
 class Split:
-    """Sites of one block, and blocks that are worked on at the same time."""
+    """Number of sites of one block, and of blocks that are processed at the same time."""
 
     size: int
     workers: int
 
 
 def most_sites(written: bool) -> int:
-    """Sites that one core should take at a time: few where their centred states are written."""
+    """Maximum sites per core at a time: few if their centred states are written to memory."""
     return 2 if written else 8
 
 
@@ -28,10 +28,10 @@ def split_sites(
     most: int,
     shared_bytes: int = 0,
 ) -> Split:
-    """Blocks that together, and with what all sites share, stay within the budget.
+    """Split sites into blocks that stay within the budget, including what all sites share.
 
-    On a GPU one block at a time fills the budget. On the CPU each core works on a small block of
-    its own, of at most ``most`` sites: larger ones only leave the cache.
+    On a GPU, one block at a time fills the budget. On the CPU, each core processes its own small
+    block of at most ``most`` sites, because larger blocks do not fit the cache.
 
     Raises
     ------

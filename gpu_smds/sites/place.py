@@ -1,4 +1,4 @@
-"""Where a map is computed: the states, the device, and what may be used there."""
+"""Where a map is computed: the states, the device and the memory budget."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gpu_smds.sites.run_jobs import run_jobs
 
 @dataclass(frozen=True)
 class Place:
-    """The states, and where and with how much memory they are worked on.
+    """The states, and the device and memory with which they are processed.
 
     Attributes
     ----------
@@ -41,12 +41,12 @@ class Place:
     ) -> Self:
         """Check the arguments of a public function.
 
-        ``default`` is the device where none is named; None is where X is.
+        ``default`` is the device if ``device`` is None; if both are None, it is the device of X.
 
         Raises
         ------
         TypeError, ValueError
-            X is no array of states, the device is not there, or the budget is none.
+            X is not an array of states, or the device or the budget is not valid.
         """
         sites = Sites(X)
         where = resolve_device(device, default or sites.device)
@@ -64,7 +64,7 @@ class Place:
         Parameters
         ----------
         jobs
-            What is done.
+            The jobs to run.
         what
             First word of the progress bar.
         progress, checkpoint
@@ -73,7 +73,7 @@ class Place:
         Returns
         -------
         shares : list[float]
-            What part of the time each job took.
+            Fraction of the time that each job took.
         """
         meter = Meter(progress, len(self.sites), what)
         with kept(checkpoint) as done:

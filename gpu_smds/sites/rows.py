@@ -1,4 +1,4 @@
-"""Some of the rows of an array: a slice where they are consecutive, else their numbers."""
+"""Some of the rows of an array: a slice if they are consecutive, else their numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Rows = slice | Tensor
 
 
 def as_rows(indices: np.ndarray) -> Rows:
-    """Row numbers, as a slice where they are consecutive."""
+    """Row numbers, as a slice if they are consecutive."""
     if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
         return slice(int(indices[0]), int(indices[0]) + len(indices))
     return torch.from_numpy(indices)
 
 
 def is_all(rows: Rows, n: int) -> bool:
-    """Whether rows are all n, in their order."""
+    """Whether ``rows`` is all n rows in their order."""
     return isinstance(rows, slice) and rows == slice(0, n)
 
 

@@ -1,4 +1,4 @@
-"""One pass over all sites: each block is read once, and worked on by one thread for all jobs."""
+"""One pass over all sites: each block is read once, and processed by one thread for all jobs."""
 
 from __future__ import annotations
 
@@ -30,27 +30,28 @@ def run_jobs(
     meter: Meter,
     checkpoint: Checkpoint | None = None,
 ) -> list[float]:
-    """Show every block of sites to all jobs, except the blocks that a checkpoint holds already.
+    """Run all jobs on every block of sites, except on blocks that are already in the checkpoint.
 
-    Those are read as well: a checkpoint holds results only for states with the same hash.
+    A block that is already in the checkpoint is read and hashed, but not computed again unless its
+    hash has changed.
 
-    On the CPU blocks are visited by several threads, each with its share of the cores: what a
-    visit does between its matrix products then runs in parallel as well. On a GPU, and where the
-    budget allows one block only, the next one is read while the present one is worked on.
+    On the CPU, blocks are processed by several threads, each with its share of the cores, so that
+    the work between matrix products runs in parallel as well. On a GPU, and if the budget allows
+    only one block, the next block is read while the current one is processed.
 
     Returns
     -------
     shares : list[float]
-        What part of the time each job took.
+        Fraction of the time that each job took.
 
     Raises
     ------
     ValueError
-        The budget in bytes does not hold one site.
+        The memory budget is too small for one site.
     """
     if not jobs:
         raise ValueError("there is nothing to do: plan a map first")
-    # One job works after the other, in the same workspace.
+    # The jobs run one after the other, in the same workspace.
     read_ahead = 1 if device.type == "cpu" else 2
     per_site = read_ahead * sites.raw_bytes_per_site + max(job.bytes_per_site for job in jobs)
     most = min(job.most for job in jobs)
@@ -73,14 +74,14 @@ def run_jobs(
 
 @dataclass(frozen=True)
 class _Read:
-    """Raw states of a block's sites, and their hash where there is a checkpoint."""
+    """Raw states of a block's sites, and their hash if there is a checkpoint."""
 
     raw: list[Tensor]
     digest: Digest | None
 
 
 class _Run:
-    """Blocks of sites on their way through the jobs."""
+    """One run of all jobs on all blocks of sites."""
 
     def __init__(
         self,
@@ -94,18 +95,18 @@ class _Run:
         self._sites, self._jobs, self._device = sites, jobs, device
         self._meter, self._checkpoint, self._blocks = meter, checkpoint, blocks
         self._seconds = np.zeros((len(blocks), len(jobs)))
-        # Threads begin outside of torch's inference mode, and its tensors cannot be written to
-        # there.
+        # New threads start outside of torch's inference mode, where its tensors cannot be written
+        # to.
         self._inference = torch.is_inference_mode_enabled()
 
     @property
     def shares(self) -> list[float]:
-        """What part of the time each job took."""
+        """Fraction of the time that each job took."""
         total = float(self._seconds.sum())
         return [float(part) / total if total else 0.0 for part in self._seconds.sum(0)]
 
     def one_by_one(self) -> None:
-        """Work on one block after the other, and read the next one meanwhile."""
+        """Process one block after the other, and read the next one meanwhile."""
         try:
             for number, part in _ahead(range(len(self._blocks)), self._read):
                 self._note(number, self._show(number, part))
@@ -113,7 +114,7 @@ class _Run:
             drop_workspace()
 
     def side_by_side(self, workers: int, begin: Callable[[], None]) -> None:
-        """Work on several blocks at the same time, each in its own thread."""
+        """Process several blocks at the same time, each in its own thread."""
         with ThreadPoolExecutor(workers, "gpu_smds", begin) as pool:
             try:
                 pending = {
@@ -131,13 +132,13 @@ class _Run:
             return self._show(number, self._read(number))
 
     def _read(self, number: int) -> _Read:
-        # The very bytes that are worked on are hashed, while they are read.
+        # The bytes that are processed are hashed while they are read.
         digest = None if self._checkpoint is None else Digest()
         seen = digest.add if digest else None
         return _Read(self._sites.raw(self._blocks[number], self._device, seen), digest)
 
     def _show(self, number: int, part: _Read) -> Digest | None:
-        """Hash of a block's states if it is to be noted in the checkpoint."""
+        """Run the jobs on a block; returns its hash if the checkpoint must note it."""
         block, digest, checkpoint = self._blocks[number], part.digest, self._checkpoint
         if checkpoint is not None and digest is not None and checkpoint.holds(number, digest):
             return None
@@ -173,7 +174,7 @@ def _centred(
 
 
 def _ahead(numbers: Sequence[int], read: Callable[[int], _Read]) -> Iterator[tuple[int, _Read]]:
-    """Raw states of block after block, each read by another thread one block ahead."""
+    """Raw states of one block after the other; another thread reads one block ahead."""
     if len(numbers) == 1:
         yield numbers[0], read(numbers[0])
         return

@@ -10,8 +10,8 @@ from torch import Tensor
 class Status(IntEnum):
     """Outcome of one fit and score, stored in :attr:`gpu_smds.ScoreMap.status`.
 
-    From ``NO_PROJECTION`` on the score is NaN; the others qualify a score. The larger value wins
-    where several apply.
+    From ``NO_PROJECTION`` on, the score is NaN; smaller values qualify a score. If several apply,
+    the largest one is stored.
     """
 
     OK = 0
@@ -26,7 +26,7 @@ class Status(IntEnum):
 
     @property
     def explanation(self) -> str:
-        """The cause, as one sentence for people."""
+        """The cause, as one sentence."""
         return _EXPLANATIONS[self]
 
     @property
@@ -58,13 +58,13 @@ _EXPLANATIONS = {
 
 
 def check_statuses(status: np.ndarray) -> None:
-    """Raise ValueError where an array read from a file holds anything but statuses."""
+    """Raise ValueError if an array read from a file holds anything but statuses."""
     if status.dtype != np.int8 or not np.isin(status, [int(s) for s in Status]).all():
         raise ValueError("some statuses are unknown")
 
 
 def raise_status(status: Tensor, causes: Mapping[Status, Tensor]) -> Tensor:
-    """Raise each status ``(*batch)`` int8 to the causes that apply: the most serious one stays.
+    """Combine statuses ``(*batch)`` int8 with the causes that apply: the most serious one stays.
 
     ``causes`` are bool tensors that broadcast to ``(*batch)``.
     """
@@ -74,7 +74,7 @@ def raise_status(status: Tensor, causes: Mapping[Status, Tensor]) -> Tensor:
 
 
 def undefined(status: Tensor) -> Tensor:
-    """Where ``(*batch)`` a status leaves no score."""
+    """``(*batch)`` bool, true where a status means that there is no score."""
     return status >= Status.NO_PROJECTION
 
 

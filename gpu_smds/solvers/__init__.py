@@ -1,1 +1,1 @@
-"""From a fold and embeddings of its labels to maps. Knows not where the states come from."""
+"""From a fold and embeddings of its labels to maps, wherever the states come from."""

@@ -1,12 +1,13 @@
-"""Linear maps to ideal distances of which some are undefined, batched over sites.
+"""Linear maps fitted to incomplete ideal distances, batched over sites.
 
-Without all distances there is no classical MDS to regress on; smds minimises over the map the
-squared errors of the defined distances (``SupervisedMDS._fit_scipy``), and so does this module.
-The problem is metric MDS restricted to linear combinations of given variables (de Leeuw & Heiser
-1980, "Multidimensional scaling with restrictions on the configuration"): the SMACOF step
-T ← (XᵀLX)⁺ XᵀB(Z)Z, with L the Laplacian of the graph of defined pairs, never raises the loss. In
-coordinates where XᵀLX is the identity that step is a gradient step of length 1, which makes these
-coordinates the right ones for L-BFGS, and itself the safeguard for when L-BFGS oversteps.
+If some distances are undefined, there is no classical MDS embedding to regress on. smds then
+minimises the squared errors of the defined distances over the map (``SupervisedMDS._fit_scipy``),
+and so does this module. The problem is metric MDS restricted to linear combinations of given
+variables (de Leeuw & Heiser 1980, "Multidimensional scaling with restrictions on the
+configuration"): the SMACOF step T ← (XᵀLX)⁺ XᵀB(Z)Z, with L the Laplacian of the graph of defined
+pairs, never raises the loss. In coordinates where XᵀLX is the identity, that step is a gradient
+step of length 1. L-BFGS therefore works in these coordinates, and the SMACOF step is used when
+L-BFGS oversteps.
 """
 
 from __future__ import annotations
@@ -22,33 +23,37 @@ from gpu_smds.geometry.defined_pairs import DefinedPairs
 # Pairs of steps and gradient changes that L-BFGS remembers.
 _MEMORY = 20
 
-# Smoothing takes distances as sqrt(d² + ε²), which lets samples pass through each other, with ε
-# falling (Groenen, Heiser & Meulman 1999, "Global optimization in least-squares multidimensional
-# scaling by distance smoothing"). A start's first ε² is a fraction of the largest ideal distance
-# squared, later ones are these parts of it. Half of the random starts are smoothed; smoothing all
-# would hide the minima that differ by few samples. The best start is then smoothed several times,
-# from a strength that shakes all of it to one that moves single samples.
+# Smoothing replaces distances by sqrt(d² + ε²) with decreasing ε, which lets samples pass through
+# each other (Groenen, Heiser & Meulman 1999, "Global optimization in least-squares multidimensional
+# scaling by distance smoothing"). The first ε² of a start is a fraction, its strength, of the
+# largest squared ideal distance; _SMOOTHING holds the later ε² relative to the first. Half of the
+# random starts are smoothed; smoothing all would miss minima that differ in few samples. The best
+# start is then smoothed with several strengths: the largest moves all samples, the smallest single
+# samples.
 _SMOOTHING = (1, 0.25, 0.06, 0.015)
 _SMOOTH_ITERATIONS = 10
 _RANDOM_STRENGTH = 0.25
 _SHAKING_STRENGTHS = (0.5, 0.25, 0.125, 0.06, 0.03, 0.015, 0.008, 0.004)
 
-# Iterations from smds' start in smds' coordinates: its way to a minimum is mostly decided by then.
+# Iterations from the start of smds in the coordinates of smds: they mostly decide which minimum it
+# reaches.
 _RAW_ITERATIONS = 60
 
-# Iterations after which the worse half of the starts is dropped, and what has more than so many
-# times the best loss; further ones, or the tolerance, after which the best is chosen.
+# After _FIRST_LOOK iterations the worse half of the starts is dropped, and every start with more
+# than _HOPELESS times the best loss. After _SCREENING more iterations, or at the tolerance, the
+# best start is chosen.
 _FIRST_LOOK, _HOPELESS, _SCREENING, _SCREENING_TOL = 20, 2.0, 40, 1e-6
 
-# A later start replaces an earlier one only if it gains this fraction of the loss, or of ΣD² for
-# losses that are zero but for rounding: else rounding would choose between equal minima.
+# A later start replaces an earlier one only if it lowers the loss by the fraction _GAIN of the
+# loss, or by the fraction _ZERO of ΣD² for losses that are zero up to rounding. Otherwise rounding
+# would choose between equal minima.
 _GAIN, _ZERO = 1e-9, 1e-20
 
-# Error of a loss relative to the root of the product of itself and the loss of Z = 0: differences
-# of distances are rounded as the distances are.
+# Rounding error of a loss relative to the root of its product with the loss of Z = 0: a difference
+# of distances has the rounding error of the distances.
 _ROUNDING = 1e-14
 
-# Distances below it count as this, to divide by.
+# Smaller distances are replaced by this in divisions.
 _COINCIDENT = 1e-150
 
 # Bytes of the temporaries over a block of pairs; bytes of a chunk of sites.
@@ -87,32 +92,32 @@ def fit_distances(
     max_iter: int = 2000,
     chunk: int | None = None,
 ) -> DistanceFit:
-    """Fit linear maps to the defined ones of the ideal distances, each site by itself.
+    """Fit linear maps to the defined ideal distances, each site by itself.
 
-    Counterpart of ``SupervisedMDS._fit_scipy`` in smds, with the same loss. Deviations: exact
-    gradients, the stop is at a vanishing gradient and not after 15,000 evaluations of the loss,
-    and several starts compete, smds' own among them (the others: MDS of the distances completed
-    by shortest paths, and seeded random ones). Where the states leave W undetermined it is the
-    one of minimum norm; smds keeps there what its random start had.
+    Counterpart of ``SupervisedMDS._fit_scipy`` in smds, with the same loss. Deviations: gradients
+    are exact; iterations stop at a vanishing gradient and not after 15,000 evaluations of the loss;
+    and several starts compete: that of smds, MDS of the distances completed by shortest paths, and
+    seeded random ones. Where the states do not determine W, it is the one of minimum norm; smds
+    keeps the values of its random start there.
 
     Parameters
     ----------
     X
         States ``(b, n, d)``. Only their differences matter: a common offset of a site is removed.
     D
-        Ideal distances ``(n, n)``, symmetric; negative = undefined. Or what was read off them,
-        which saves doing it again for other sites.
+        Ideal distances ``(n, n)``, symmetric; negative = undefined. Or the :class:`DefinedPairs` of
+        them, so that several calls share these.
     n_components
         Columns k of the map.
     tol
-        Length of the gradient, in the coordinates where XᵀLX is the identity, at which a site has
-        converged, relative to the root of the sum of the squared distances.
+        A site has converged if the length of the gradient, in the coordinates where XᵀLX is the
+        identity, is at most this fraction of the root of the sum of the squared distances.
     max_iter
-        Iterations at most, after the screening of the starts.
+        Maximum number of iterations after the screening of the starts.
     chunk
-        Sites at a time; by default as many as fit into a fixed amount of memory. It changes
-        results by rounding only. Where a minimum is nearly flat, W amplifies that to 1e-6 of its
-        largest entry; the loss does not.
+        Number of sites processed together; by default as many as fit into a fixed amount of memory.
+        It changes results by rounding only. At a nearly flat minimum, rounding changes W by up to
+        1e-6 of its largest entry, but not the loss.
 
     Raises
     ------
@@ -130,7 +135,7 @@ def fit_distances(
         pairs = DefinedPairs.of(pairs.to(X.device, torch.float64), n_components)
     b, n, d = X.shape
     if chunk is None:
-        # The states, their image and its three factors, each (n, min(n, d)) or smaller.
+        # The states, root @ states and the three factors of its SVD, (n, min(n, d)) or smaller.
         chunk = max(1, _CHUNK_BYTES.get(X.device.type, 512 << 20) // (48 * n * max(d, 1)))
     Wt = X.new_full((b, d, n_components), torch.nan, dtype=torch.float64)
     loss = Wt.new_full((b,), torch.nan)
@@ -151,39 +156,39 @@ def fit_distances(
             4 * reached,
             (screening + found.iterations)[:, 0],
         )
-        # W passes through the inverse singular values of X: a basis that is nearly singular may
-        # promise a loss that W in floating point does not keep.
+        # W is computed with the inverse singular values of X: if the basis is nearly singular, W in
+        # floating point may not reach the loss that was found in the basis.
         kept = reached <= found.loss[:, 0] * (1 + 1e-6) + 1e-12 * pairs.scale
         converged[sites] = found.converged[:, 0] & kept
     return DistanceFit(Wt, loss, converged, iterations)
 
 
 def bytes_of_distance_fit(n: int, d: int) -> int:
-    """What the fit of one site allocates for n samples and d features."""
+    """Bytes that the fit of one site allocates for n samples and d features."""
     small = min(n, d)
     return 8 * (8 * n * n + 2 * n * d + 4 * small * small)
 
 
 def _basis(X: Tensor, size: Tensor, pairs: DefinedPairs) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates x of the projections Z = P xᵀ that the states allow, with PᵀLP = I.
+    """Basis P of the projections Z = P xᵀ that the states allow, with PᵀLP = I.
 
     Parameters
     ----------
     X
         Centred states ``(b, n, d)``.
     size
-        ``(b,)`` norm of the states before centring, whose rounding the centred ones keep.
+        ``(b,)`` norm of the states before centring, to which the rounding error is relative.
     pairs
         The defined pairs.
 
     Returns
     -------
     P : Tensor
-        ``(b, n, r)``, r = min(n', d). P S Vt is X but for shifts of whole components of the graph.
+        ``(b, n, r)``, r = min(n', d). P S Vt is X up to shifts of whole components of the graph.
     S : Tensor
-        ``(b, r)`` singular values of the states, seen through the pairs. Values up to max(n, d)·eps
-        of what states of this size can have count as zero: features equal but for rounding are
-        one feature. The columns of P that belong to them are zero.
+        ``(b, r)`` singular values of root @ X. Values up to max(n, d)·eps of the largest value that
+        is possible for states of this size count as zero, so that features that differ only by
+        rounding count as one feature. The columns of P that belong to them are zero.
     Vt : Tensor
         ``(b, r, d)`` with orthonormal rows. Wt = V S⁻¹ xᵀ is the map of minimum norm.
     """
@@ -194,19 +199,19 @@ def _basis(X: Tensor, size: Tensor, pairs: DefinedPairs) -> tuple[Tensor, Tensor
 
 
 def _best_start(P: Tensor, S: Tensor, Vt: Tensor, pairs: DefinedPairs) -> tuple[Tensor, Tensor]:
-    """Coordinates ``(b, 1, k, r)`` where the best start leads, and after how many iterations."""
+    """Coordinates ``(b, 1, k, r)`` reached from the best start, and the number of iterations."""
     b, r, d = Vt.shape
     s, n, k = pairs.starts.shape
-    # From smds' start in smds' coordinates but for a rotation, which L-BFGS does not see, and a
-    # factor, with which a gradient step of length 1 still never raises the loss. This way mostly
-    # ends where smds does, and better minima than smds' are then up to the other starts.
+    # The start of smds in the coordinates of smds, up to a rotation, which does not change L-BFGS,
+    # and a factor, with which a gradient step of length 1 still never raises the loss. This start
+    # mostly reaches the minimum of smds; the other starts may find better ones.
     W = torch.from_numpy(np.random.default_rng(42).normal(scale=0.01, size=(k, d))).to(P)
     largest = S[:, :1].clamp(min=torch.finfo(S.dtype).tiny)
     ratio = (S / largest)[:, None]
     raw = (W @ Vt.mT * largest[..., None])[:, None]
     raw = _descend(P * ratio, pairs, raw, _RAW_ITERATIONS, 0).x * ratio[:, None]
 
-    # The projection of a start on what the states allow, closest in the metric of the pairs.
+    # Project the starts on the configurations that the states allow, in the metric of the pairs.
     projected = pairs.starts.mT.reshape(s * k, n) @ pairs.laplacian @ P
     embedding, drawn = projected.view(b, s, k, r).split((1, s - 1), dim=1)
     length = torch.linalg.vector_norm(drawn, dim=(2, 3), keepdim=True)
@@ -221,7 +226,7 @@ def _best_start(P: Tensor, S: Tensor, Vt: Tensor, pairs: DefinedPairs) -> tuple[
 
 
 def _smooth(P: Tensor, pairs: DefinedPairs, x: Tensor, strengths: tuple[float, ...]) -> Tensor:
-    """Minima ``(b, s, k, r)`` of ever less smoothed losses, with a strength for each start."""
+    """Coordinates ``(b, s, k, r)`` after descents with decreasing smoothing."""
     largest = float(pairs.ideal.max()) ** 2
     for part in _SMOOTHING:
         smoothing = torch.tensor(strengths).to(x) * (part * largest)
@@ -230,13 +235,14 @@ def _smooth(P: Tensor, pairs: DefinedPairs, x: Tensor, strengths: tuple[float, .
 
 
 def _screen(P: Tensor, pairs: DefinedPairs, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the best of the starts leads, ``(b, 1, k, r)``, and its iterations ``(b, 1)``."""
+    """Coordinates ``(b, 1, k, r)`` reached from the best start, and its iterations ``(b, 1)``."""
     first_look = _descend(P, pairs, x, _FIRST_LOOK, _SCREENING_TOL)
     ordered, rank = first_look.loss.sort(dim=1, stable=True)
     rank, ordered = rank[:, : (x.shape[1] + 1) // 2], ordered[:, : (x.shape[1] + 1) // 2]
     hopeful = ordered <= _HOPELESS * ordered[:, :1] + _ZERO * pairs.scale
-    # In their order, since of equal starts the first is taken. Where a site keeps fewer than
-    # another its best stands in, so that no site's result depends on the others.
+    # The starts keep their order, because the first of equal starts is chosen. If a site keeps
+    # fewer starts than another, its best start fills the gap, so that sites do not affect each
+    # other.
     kept = torch.where(hopeful, rank, rank[:, :1])[:, : int(hopeful.sum(1).max())].sort(1).values
     site = torch.arange(len(x), device=x.device)[:, None]
     found = _descend(P, pairs, first_look.x[site, kept], _SCREENING, _SCREENING_TOL)
@@ -248,12 +254,22 @@ def _screen(P: Tensor, pairs: DefinedPairs, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class _Descent:
-    """Where s starts of b sites have come to."""
+    """State of the descents from s starts at b sites."""
 
     x: Tensor  # (b, s, k, r)
     loss: Tensor  # (b, s)
     converged: Tensor  # (b, s)
     iterations: Tensor  # (b, s)
+
+    @classmethod
+    def begun(cls, x: Tensor) -> _Descent:
+        b, s = x.shape[:2]
+        return cls(
+            x.new_empty(x.shape),
+            x.new_empty(b, s),
+            torch.zeros(b, s, dtype=torch.bool, device=x.device),
+            torch.zeros(b, s, dtype=torch.int64, device=x.device),
+        )
 
 
 def _descend(
@@ -266,88 +282,125 @@ def _descend(
 ) -> _Descent:
     """Minimise the loss from each start by L-BFGS, with the SMACOF step as safeguard.
 
-    A step is taken only if it lowers the loss. After one that did not, the next is the SMACOF
-    step, which does by theory; where even that fails, rounding has the word and the start rests.
+    A step is taken only if it lowers the loss. After a rejected step the SMACOF step is tried,
+    which lowers the loss in theory. If it is rejected too, only rounding is left and the start
+    stops.
     """
-    b, s, k, r = x.shape
-    n = P.shape[1]
-
-    def value(P: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        Z = P @ x.reshape(-1, s * k, r).mT
-        Z = Z.view(-1, n, s, k).permute(3, 1, 0, 2).flatten(2)
-        loss, slopes = _errors(Z, pairs, None if smoothing is None else smoothing.repeat(len(P)))
-        rows = slopes.unflatten(2, (-1, s)).permute(2, 3, 0, 1).reshape(-1, s * k, n)
-        return loss, (rows @ P).view(-1, k * r)
-
-    result = _Descent(
-        x.new_empty(x.shape),
-        x.new_empty(b, s),
-        torch.zeros(b, s, dtype=torch.bool, device=x.device),
-        torch.zeros(b, s, dtype=torch.int64, device=x.device),
-    )
-    sites = torch.arange(b, device=x.device)
-    x = x.reshape(b * s, k * r)
-    loss, gradient = value(P, x)
-    steps = changes = x.new_zeros(b * s, 0, k * r)
-    rested = torch.zeros_like(loss, dtype=torch.bool)
-    iterations = torch.zeros_like(loss, dtype=torch.int64)
-    plain = torch.ones_like(rested)
+    result = _Descent.begun(x)
+    going = _Running(P, pairs, x, smoothing)
     for iteration in range(max_iter + 1):
-        small = gradient.square().sum(1) <= 2 * tol**2 * pairs.scale
-        rested |= small
-        running = ~rested.view(-1, s).all(1)
+        small = going.gradient.square().sum(1) <= 2 * tol**2 * pairs.scale
+        going.rested |= small
+        running = ~going.rested.view(-1, x.shape[1]).all(1)
         count = int(running.sum())
         if iteration == max_iter or 2 * count <= len(running):
-            # Sites at rest leave the batch when they are half of it.
-            result.x[sites] = x.view(-1, s, k, r)
-            result.loss[sites] = loss.view(-1, s)
-            result.converged[sites] = small.view(-1, s)
-            result.iterations[sites] = iterations.view(-1, s)
+            # Finished sites leave the batch when they are half of it.
+            going.write(result, small)
             if iteration == max_iter or count == 0:
                 break
-            kept = running.repeat_interleave(s)
-            P, sites = P[running], sites[running]
-            x, loss, gradient, steps, changes, rested, iterations, plain = (
-                t[kept] for t in (x, loss, gradient, steps, changes, rested, iterations, plain)
-            )
-        step = _lbfgs_step(steps, changes, gradient)
-        slope = (step * gradient).sum(1)
-        plain |= ~(slope < 0)
-        step = torch.where(plain[:, None], -gradient, step)
-        slope = torch.where(plain, -gradient.square().sum(1), slope)
-        new_loss, new_gradient = value(P, x + step)
-        # Next to a minimum the loss changes by less than its rounding, the gradient does not.
-        level = new_loss <= loss + _ROUNDING * (loss * pairs.scale).sqrt()
-        flatter = new_gradient.square().sum(1) < gradient.square().sum(1)
-        taken = ((new_loss <= loss + 1e-4 * slope) | (level & flatter)) & ~rested
-        iterations += ~rested
-        rested |= plain & ~taken
-        plain = ~taken
-        # What is not taken enters the memory as zeros, which _lbfgs_step passes over.
-        step = torch.where(taken[:, None], step, 0)
-        change = torch.where(taken[:, None], new_gradient - gradient, 0)
-        x = x + step
-        loss = torch.where(taken, new_loss, loss)
-        gradient = gradient + change
-        curved = (step * change).sum(1) > 1e-10 * step.norm(dim=1) * change.norm(dim=1)
-        steps, changes = (
-            torch.cat((past[:, 1 - _MEMORY :], (new * curved[:, None])[:, None]), dim=1)
-            for past, new in ((steps, step), (changes, change))
-        )
+            going.keep(running)
+        going.step()
     return result
 
 
+class _Running:
+    """Starts that have not reached a minimum yet, those of all sites one after the other.
+
+    Parameters
+    ----------
+    P
+        ``(b, n, r)`` basis of the projections, see :func:`_basis`.
+    pairs
+        The defined pairs.
+    x
+        ``(b, s, k, r)`` starts.
+    smoothing
+        ε² ``(s,)``, see :func:`_errors`.
+    """
+
+    def __init__(self, P: Tensor, pairs: DefinedPairs, x: Tensor, smoothing: Tensor | None) -> None:
+        b, self._s, self._k, r = x.shape
+        self._P, self._pairs, self._smoothing = P, pairs, smoothing
+        self._sites = torch.arange(b, device=x.device)
+        self.x = x.reshape(b * self._s, self._k * r)
+        self.loss, self.gradient = self._value(self.x)
+        self._steps = self._changes = x.new_zeros(b * self._s, 0, self._k * r)
+        self.rested = torch.zeros_like(self.loss, dtype=torch.bool)
+        self.iterations = torch.zeros_like(self.loss, dtype=torch.int64)
+        self._plain = torch.ones_like(self.rested)
+
+    def _value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses ``(b s,)`` and gradients ``(b s, k r)``."""
+        P, s, k = self._P, self._s, self._k
+        b, n, r = P.shape
+        Z = P @ x.reshape(-1, s * k, r).mT
+        Z = Z.view(-1, n, s, k).permute(3, 1, 0, 2).flatten(2)
+        smoothing = None if self._smoothing is None else self._smoothing.repeat(b)
+        loss, slopes = _errors(Z, self._pairs, smoothing)
+        rows = slopes.unflatten(2, (-1, s)).permute(2, 3, 0, 1).reshape(-1, s * k, n)
+        return loss, (rows @ P).view(-1, k * r)
+
+    def write(self, result: _Descent, small: Tensor) -> None:
+        """Write all starts to ``result``; ``small (b s,)`` is true where the gradient vanishes."""
+        s, sites = self._s, self._sites
+        result.x[sites] = self.x.view(-1, s, self._k, self._P.shape[2])
+        result.loss[sites] = self.loss.view(-1, s)
+        result.converged[sites] = small.view(-1, s)
+        result.iterations[sites] = self.iterations.view(-1, s)
+
+    def keep(self, running: Tensor) -> None:
+        """Continue with some sites ``(b,)`` only."""
+        self._P, self._sites = self._P[running], self._sites[running]
+        kept = running.repeat_interleave(self._s)
+        self.x, self.loss, self.gradient = self.x[kept], self.loss[kept], self.gradient[kept]
+        self._steps, self._changes = self._steps[kept], self._changes[kept]
+        self.rested, self.iterations = self.rested[kept], self.iterations[kept]
+        self._plain = self._plain[kept]
+
+    def step(self) -> None:
+        """Try one step from every start."""
+        step = _lbfgs_step(self._steps, self._changes, self.gradient)
+        slope = (step * self.gradient).sum(1)
+        self._plain |= ~(slope < 0)
+        step = torch.where(self._plain[:, None], -self.gradient, step)
+        slope = torch.where(self._plain, -self.gradient.square().sum(1), slope)
+        new_loss, new_gradient = self._value(self.x + step)
+        # Close to a minimum the loss changes by less than its rounding error: use the gradient.
+        level = new_loss <= self.loss + _ROUNDING * (self.loss * self._pairs.scale).sqrt()
+        flatter = new_gradient.square().sum(1) < self.gradient.square().sum(1)
+        lower = new_loss <= self.loss + 1e-4 * slope
+        taken = (lower | (level & flatter)) & ~self.rested
+        self.iterations += ~self.rested
+        self.rested |= self._plain & ~taken
+        self._plain = ~taken
+        # A step that is not taken enters the memory as zeros, which _lbfgs_step ignores.
+        step = torch.where(taken[:, None], step, 0)
+        change = torch.where(taken[:, None], new_gradient - self.gradient, 0)
+        self.x = self.x + step
+        self.loss = torch.where(taken, new_loss, self.loss)
+        self.gradient = self.gradient + change
+        self._remember(step, change)
+
+    def _remember(self, step: Tensor, change: Tensor) -> None:
+        curved = (step * change).sum(1) > 1e-10 * step.norm(dim=1) * change.norm(dim=1)
+        self._steps, self._changes = (
+            torch.cat((past[:, 1 - _MEMORY :], (new * curved[:, None])[:, None]), dim=1)
+            for past, new in ((self._steps, step), (self._changes, change))
+        )
+
+
 def _lbfgs_step(S: Tensor, Y: Tensor, g: Tensor) -> Tensor:
-    """−H g with the inverse Hessian of L-BFGS, all starts at once.
+    """−H g with the inverse Hessian H of L-BFGS, for all starts at once.
 
     The compact form (Byrd, Nocedal & Schnabel 1994, "Representations of quasi-Newton matrices and
-    their use in limited memory methods", eq. 3.1): products of small matrices instead of the two
+    their use in limited memory methods", eq. 3.1) needs products of small matrices instead of two
     loops over the memory.
 
     Parameters
     ----------
     S, Y
-        Steps and changes of the gradient ``(c, m, q)``, oldest first; zeros where there was none.
+        Steps and changes of the gradient ``(c, m, q)``, oldest first; zeros where a step was
+        rejected.
     g
         Gradients ``(c, q)``.
     """
@@ -389,8 +442,7 @@ def _errors(
     loss : Tensor
         ``(c,)`` Σ (d − D)² / 4 over ordered pairs.
     derivative : Tensor
-        ``(k, n, c)``. Coincident samples have no direction to each other and pull at each other
-        with nothing.
+        ``(k, n, c)``. Coincident samples have no direction between them and add 0.
     """
     _, n, c = Z.shape
     m = pairs.ideal.shape[1]

@@ -1,8 +1,8 @@
-"""What a solver is: from one fold of many sites, and embeddings of its labels, to projections.
+"""Base class of solvers: from a fold of many sites and embeddings of its labels to projections.
 
 A new solver is a subclass of :class:`FoldSolver` with one method, :meth:`FoldSolver.fit`, and a row
-in the table of :mod:`gpu_smds.solvers.spec`. The other methods say what they compute in terms of
-it; a solver that has a faster way overrides them.
+in the table of :mod:`gpu_smds.solvers.spec`. The other methods are defined in terms of it; a solver
+that has a faster way overrides them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from gpu_smds.kernels.linalg import multiply
 
 
-class Fold(Protocol):
+class FoldView(Protocol):
     """Training and test rows of one fold at b sites, as a solver sees them."""
 
     @property
@@ -46,21 +46,21 @@ class Fold(Protocol):
     def shares(self) -> bool:
         """Whether its matrix is part of one that all folds share.
 
-        It was then formed without the centred training rows, and a samples × samples matrix is not
-        centred.
+        The matrix is then computed without the centred training rows, and a samples × samples
+        matrix is not centred.
         """
         ...
 
     @property
     def centred(self) -> bool:
-        """Whether a samples × samples matrix is centred for certain."""
+        """Whether a samples × samples matrix is always centred."""
         ...
 
     @property
     def cancelled(self) -> Tensor | None:
-        """What centring subtracted from the diagonal of the features × features matrix.
+        """Amount that centring subtracted from the diagonal of the features × features matrix.
 
-        ``(b, d)``, or None where the rows were centred first.
+        ``(b, d)``, or None if the rows were centred first.
         """
         ...
 
@@ -79,7 +79,7 @@ class Fold(Protocol):
     def matrix(self, train: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Scatter ``(b, d, d)`` or Gram matrix ``(b, n_train, n_train)`` of the training rows.
 
-        ``train`` are those rows; they may be None where the fold shares its matrix. It is in a
+        ``train`` holds those rows; it may be None if the fold shares its matrix. The result is in a
         workspace and may be overwritten.
         """
         ...
@@ -97,7 +97,7 @@ class Labels:
     Y
         ``(n_train, K)`` centred embeddings, several side by side.
     products
-        Gives XᵀY ``(b, d, K)`` of the training rows; called when first needed.
+        Function that returns XᵀY ``(b, d, K)`` of the training rows; called when first needed.
     """
 
     def __init__(self, Y: Tensor, products: Callable[[], Tensor]) -> None:
@@ -119,7 +119,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class FoldSize:
-    """How large the folds of a cross-validation are, to tell what a solver allocates.
+    """Sizes of the folds of a cross-validation, from which a solver's memory is computed.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class FoldSize:
     columns
         Columns K of all embeddings together.
     in_features
-        As :attr:`Fold.in_features`.
+        As :attr:`FoldView.in_features`.
     """
 
     n: int
@@ -141,29 +141,31 @@ class FoldSize:
     in_features: bool
 
 
-#: Embeddings ``(c, k, n_train)`` of c label sets → projected test rows ``(b, c, k, n_test)``, up to
-#: a shift, and which are undetermined, a bool tensor that broadcasts to ``(b, c)``.
+#: Function from embeddings ``(c, k, n_train)`` of c label sets to projected test rows
+#: ``(b, c, k, n_test)``, up to a shift, and to a bool tensor that broadcasts to ``(b, c)`` and is
+#: true where they are undetermined.
 Relabelling = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class FoldSolver(ABC):
-    """A way to fit maps. Subclasses are frozen dataclasses of the arguments that are their own.
+    """A way to fit maps. Subclasses are frozen dataclasses of their own arguments.
 
     Attributes
     ----------
     name
-        What ``solver=`` calls it.
+        Its name for ``solver=``.
     penalised
-        Whether it fits one map for each ridge penalty; the others ignore ``alpha``.
+        Whether it fits one map for each ridge penalty; other solvers ignore ``alpha``.
     reads_rows
-        Whether it reads the centred states often, so that they are written to memory. Otherwise
-        a few passes over the raw states are all it takes.
+        Whether it reads the centred states often, so that they are written to memory. Otherwise a
+        few passes over the raw states suffice.
     scales
-        Whether features are z-scored on the training rows, whatever ``standardize`` says.
+        Whether features are z-scored on the training rows, whatever ``standardize`` is.
     fits_distances
-        Whether a manifold with undefined distances may be fitted to those distances instead.
+        Whether manifolds with undefined distances are allowed; maps are then fitted to the
+        distances.
     refits
-        Whether another set of labels costs another fit.
+        Whether every other set of labels needs another fit.
     """
 
     name: ClassVar[str]
@@ -175,7 +177,7 @@ class FoldSolver(ABC):
 
     @classmethod
     def asked(cls, alphas: tuple[float, ...], dtype: torch.dtype) -> Self:
-        """The solver with its default arguments, for the flat arguments of a public function."""
+        """The solver for these arguments of a public function, else with defaults."""
         return cls()
 
     @property
@@ -189,34 +191,34 @@ class FoldSolver(ABC):
 
     @property
     def least_features(self) -> int:
-        """Features that the states must have at least."""
+        """Minimum number of features of the states."""
         return 1
 
     def bytes_per_site(self, size: FoldSize) -> int:
-        """What it allocates per site beside the training rows and the matrix of the fold."""
+        """Bytes that it allocates per site, in addition to the fold's training rows and matrix."""
         return 0
 
     def bytes_of_relabelling(self, size: FoldSize, trials: int) -> tuple[int, int]:
-        """What :meth:`relabelled` allocates per site, and again for each label set and site.
+        """Bytes that :meth:`relabelled` allocates per site, and per label set and site.
 
-        ``trials`` is the number of label sets that it is given to judge its precision by.
+        ``trials`` is the number of label sets on which the solver judges its precision.
         """
         return 8 * size.n_train * size.d, 0
 
     @abstractmethod
-    def fit(self, fold: Fold, labels: Labels) -> tuple[Tensor, Tensor]:
-        """One map per site, for one embedding, with the first penalty where there are several.
+    def fit(self, fold: FoldView, labels: Labels) -> tuple[Tensor, Tensor]:
+        """One map per site, for one embedding, with the first penalty if there are several.
 
         Returns
         -------
         Wt : Tensor
-            ``(b, d, k)``, applies to rows as :meth:`Fold.train` gives them.
+            ``(b, d, k)``, applies to rows as :meth:`FoldView.train` gives them.
         undetermined : Tensor
-            ``(b,)`` bool, where it is one of many.
+            ``(b,)`` bool, true where the map is not unique.
         """
 
     def projections(
-        self, fold: Fold, labels: Labels, columns: Sequence[slice]
+        self, fold: FoldView, labels: Labels, columns: Sequence[slice]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Projected test rows for several embeddings side by side.
 
@@ -225,12 +227,12 @@ class FoldSolver(ABC):
         fold, labels
             The fold, and the embeddings of its training labels.
         columns
-            Where each embedding stands among the K columns.
+            The columns of each embedding among the K columns.
 
         Yields
         ------
         Z : Tensor
-            ``(b, n_test, Σ width)``, up to a shift; one for each penalty, or only one.
+            ``(b, n_test, Σ width)``, up to a shift; yielded once for each penalty, or only once.
         undetermined : Tensor
             ``(len(columns), b)`` bool.
         """
@@ -238,8 +240,8 @@ class FoldSolver(ABC):
         Wt = torch.cat([Wt for Wt, _ in fits], dim=-1)
         yield fold.project(Wt), torch.stack([undetermined for _, undetermined in fits])
 
-    def relabelled(self, fold: Fold, trials: Tensor, count: int) -> Relabelling:
-        """What turns other embeddings of a fold's training labels into projections.
+    def relabelled(self, fold: FoldView, trials: Tensor, count: int) -> Relabelling:
+        """A function from other embeddings of a fold's training labels to projections.
 
         Parameters
         ----------
@@ -248,7 +250,7 @@ class FoldSolver(ABC):
         trials
             ``(t, k, n_train)`` embeddings on which a solver judges its precision.
         count
-            Number of label sets that it will be used for.
+            Number of label sets to which the function will be applied.
         """
         train = fold.train()
 

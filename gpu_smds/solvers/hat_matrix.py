@@ -1,7 +1,7 @@
 """The hat matrix of a ridge fit: projections as a linear function of the labels.
 
-The projected test rows are ``H Y`` with a matrix H that only the states determine, or with its two
-thin factors where there are many more samples than features.
+The projected test rows are ``H Y``, where H depends only on the states. If there are many more
+samples than features, H is kept as two thin factors.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from gpu_smds.kernels.linalg import multiply
-from gpu_smds.solvers.fold_solver import Fold
+from gpu_smds.solvers.fold_solver import FoldView
 from gpu_smds.solvers.minimum_norm import ridge_svd
 from gpu_smds.solvers.ridge_forms import Form, form_of
 
 
-def hat_factors(fold: Fold, alpha: float, trials: Tensor) -> list[Tensor]:
-    """Hᵀ ``(b, n_train, n_test)`` of centred embeddings, or factors whose product it is.
+def hat_factors(fold: FoldView, alpha: float, trials: Tensor) -> list[Tensor]:
+    """Hᵀ ``(b, n_train, n_test)`` for centred embeddings, or factors with this product.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def hat_factors(fold: Fold, alpha: float, trials: Tensor) -> list[Tensor]:
     alpha
         Ridge penalty, ≥ 0.
     trials
-        ``(t, k, n_train)`` embeddings on which the precision of H is judged; where it does not
-        suffice H is formed from the SVD of the states.
+        ``(t, k, n_train)`` embeddings on which the precision of H is judged; where it is not
+        sufficient, H is computed from the SVD of the states.
     """
     form = form_of(fold)
     if alpha == 0:
@@ -54,7 +54,7 @@ def apply_hat(Y: Tensor, factors: Sequence[Tensor]) -> Tensor:
 
 
 def _from_svd(form: Form, alpha: float, factors: list[Tensor], doubtful: Tensor) -> list[Tensor]:
-    """The same, with the doubtful sites from the SVD of the states."""
+    """The factors, with doubtful sites replaced by those from the SVD of the states."""
     T = form.train
     U, S, Vt = torch.linalg.svd(T[doubtful], full_matrices=False)
     gain = S / (S.square() + alpha)
@@ -65,7 +65,7 @@ def _from_svd(form: Form, alpha: float, factors: list[Tensor], doubtful: Tensor)
         Ht = factors[0].clone()
         Ht[doubtful] = multiply(U, solved)
         return [Ht]
-    # With factors there are more samples than features, so that U is as wide as the states.
+    # Two factors are used with more samples than features, so that U is as wide as the states.
     left, right = T.clone(), factors[1].clone()
     left[doubtful], right[doubtful] = U, solved
     return [left, right]

@@ -1,4 +1,4 @@
-"""Least squares from the SVD of the states: minimum norm, and ridge where systems lose digits."""
+"""Least squares from the SVD of the states: minimum norm, and ridge if systems lose digits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def ridge_svd(X: Tensor, Y: Tensor, alpha: float) -> Tensor:
     """Ridge or, for alpha = 0, minimum-norm least squares from the SVD of X.
 
-    Slower than the systems of :mod:`gpu_smds.solvers.ridge_systems`, and without their squared
-    condition.
+    This is slower than the systems of :mod:`gpu_smds.solvers.ridge_systems`, but does not square
+    the condition number.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Ridge on hardware with slow float64: float32 products and factors, refined in float64.
 
-The float32 system of real states is not good enough to be solved, often not even positive
-definite. It is good enough to precondition: conjugate gradients on the float64 states themselves,
-whose every step is two thin products, then need a handful of steps. The product of a matrix with
-its transpose is rounded relative to its diagonal, so the diagonal is enlarged by as many roundings.
+For real states, the float32 system is too inaccurate to be solved, and often not even positive
+definite. But it is a good preconditioner: conjugate gradients on the float64 states, with two thin
+products per step, then need only a few steps. The rounding error of the product of a matrix with
+its transpose is relative to its diagonal, so the diagonal is enlarged by several roundings.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor
 
 from gpu_smds.kernels.linalg import cholesky_
 
-# By how many float32 roundings the diagonal is enlarged. With fewer the factor may fail; with more
-# the steps become more.
+# Number of float32 roundings by which the diagonal is enlarged. With fewer, the factorisation may
+# fail; with more, more steps are needed.
 _ROUNDINGS = 16
 # A system is solved when its residual, measured by the preconditioner, has fallen by this factor:
-# the projections are then off by about as much.
+# the relative error of the projections is then about the same.
 _TOLERANCE = 1e-9
 _MOST_STEPS = 100
-# By how much the true residual may be above that of the recursion.
+# Factor by which the true residual may exceed that of the recursion.
 _SLACK = 10.0
-# Steps between two looks at the residual, each of which waits for a GPU.
+# Number of steps between two checks of the residual; each check waits for the GPU.
 _LOOK = 2
 
 
@@ -36,15 +36,15 @@ def refine(
     Parameters
     ----------
     system
-        A − αI ``(b, m, m)`` float32, approximately. It is lost.
+        Float32 approximation of A − αI ``(b, m, m)``. It is overwritten.
     apply
-        The exact product A V of float64 ``(b, m, k)``.
+        Function that returns the exact product A V for float64 V ``(b, m, k)``.
     B
         ``(b, m, k)`` or ``(m, k)`` float64 right-hand sides.
     alpha
         Ridge penalty, > 0.
     intercept
-        A and B are centred and ``system`` is not, as in
+        True if A and B are centred and ``system`` is not, as in
         :func:`gpu_smds.solvers.ridge_systems.ridge_`.
 
     Returns
@@ -88,8 +88,8 @@ def refine(
         preconditioned = precondition(residual)
         before, size = size, (residual * preconditioned).sum(-2, keepdim=True)
         direction = preconditioned + torch.where(running, size / before, 0) * direction
-    # What the recursion believes is checked against the system itself. NaN, of a site without a
-    # factor, is not below the goal either.
+    # The residual of the recursion is checked against the true residual. A site without a factor
+    # has NaN, which counts as unsolved.
     residual = B - apply(solution)
     size = (residual * precondition(residual)).sum(-2, keepdim=True)
     solved = (size >= 0) & (size <= _SLACK**2 * goal)

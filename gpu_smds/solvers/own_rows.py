@@ -1,4 +1,4 @@
-"""Rows that are projected by the maps fitted to them: the fold of a fit to all samples."""
+"""The fold of a fit without held-out rows: the training rows are also the test rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpu_smds.solvers.ridge_systems import primal, signs
 
 
 class OwnRows:
-    """A :class:`gpu_smds.solvers.fold_solver.Fold` whose training and test rows are the same.
+    """A :class:`gpu_smds.solvers.fold_solver.FoldView` whose training and test rows are the same.
 
     Parameters
     ----------

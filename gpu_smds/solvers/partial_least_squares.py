@@ -10,34 +10,34 @@ from torch import Tensor
 
 from gpu_smds._arguments import as_integer
 from gpu_smds.kernels.linalg import multiply
-from gpu_smds.solvers.fold_solver import Fold, FoldSize, FoldSolver, Labels
+from gpu_smds.solvers.fold_solver import FoldSize, FoldSolver, FoldView, Labels
 
-# A direction counts as absent where states and labels have this part or less of their first
-# covariance left, and as one of many where the next is as strong to within this part.
+# A direction counts as absent if the remaining covariance of states and labels is at most the
+# fraction _ABSENT of the first, and as not unique if the next one equals it to the fraction _TIED.
 _ABSENT = 1e-12
 _TIED = 1e-11
 
 
 @dataclass(frozen=True)
 class PartialLeastSquares(FoldSolver):
-    """The directions of the states that vary most with the embedding: PLS2 (Wold 1975).
+    """The directions of the states with the most covariance with the embedding: PLS2 (Wold 1975).
 
     Counterpart of ``HybridSMDS(reducer=PLSRegression(n_components=n_latent))`` in smds, whose
     projections are the scores of the states on the latent variables. States and embedding are
-    z-scored on the training rows, as there. scikit-learn finds each direction by power iteration;
-    its default tolerance of 1e-6 is of the directions, which are exact here, as with ``tol=1e-24,
-    max_iter=100000`` there. The sign of a latent variable is arbitrary.
+    z-scored on the training rows, as in scikit-learn. scikit-learn finds each direction by power
+    iteration with a tolerance of 1e-6 by default. Here the directions are exact, as with
+    ``tol=1e-24, max_iter=100000`` in scikit-learn. The sign of a latent variable is arbitrary.
 
-    Only XᵀY is deflated and the states are not, which needs two passes over them for a latent
-    variable (Dayal & MacGregor 1997, "Improved PLS algorithms", the first one).
+    Only XᵀY is deflated, not the states, so that each latent variable needs two passes over the
+    states (Dayal & MacGregor 1997, "Improved PLS algorithms", the first one).
 
     Attributes
     ----------
     n_latent
-        Number of latent variables, which is the width of the projection and has nothing to do
-        with ``n_components``, the width of the embedding. scikit-learn calls it ``n_components``.
-        Where states and labels have fewer directions in common the rest of the projection is 0
-        and the status is ``UNDETERMINED``.
+        Number of latent variables, which is the width of the projection. It is independent of
+        ``n_components``, the width of the embedding; scikit-learn calls it ``n_components``. If
+        states and labels have fewer common directions, the remaining columns of the projection are
+        0 and the status is ``UNDETERMINED``.
     """
 
     name: ClassVar[str] = "pls"
@@ -62,7 +62,7 @@ class PartialLeastSquares(FoldSolver):
         """As :meth:`FoldSolver.bytes_per_site`: rotations, loadings, XᵀY twice, and scores."""
         return 8 * (size.d * (3 * self.n_latent + 3 * size.columns) + 2 * size.n_train)
 
-    def fit(self, fold: Fold, labels: Labels) -> tuple[Tensor, Tensor]:
+    def fit(self, fold: FoldView, labels: Labels) -> tuple[Tensor, Tensor]:
         """As :meth:`FoldSolver.fit`."""
         X, n = fold.train(), fold.n_train
         unbiased = (max(n - 1, 1) / max(n, 1)) ** 0.5
@@ -81,7 +81,7 @@ class PartialLeastSquares(FoldSolver):
             absent = ~(strength > _ABSENT * first)
             undetermined |= absent
             w = multiply(left, vectors[..., -1:]) / torch.where(absent, 1, strength)[:, None, None]
-            # The direction in terms of the states as they are, which were not deflated.
+            # The direction in terms of the original states, which are not deflated.
             r = w - multiply(rotations, multiply(loadings.mT, w))
             r = r.masked_fill(absent[:, None, None], 0)
             scores = multiply(X, r)

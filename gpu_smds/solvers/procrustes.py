@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from gpu_smds.kernels.linalg import gram, multiply
-from gpu_smds.solvers.fold_solver import Fold, FoldSize, FoldSolver, Labels, Relabelling
+from gpu_smds.solvers.fold_solver import FoldSize, FoldSolver, FoldView, Labels, Relabelling
 
-# Procrustes from the k × k matrix MᵀM squares the condition of M; below this ratio of
-# eigenvalues the squared error would show in the ninth digit and an SVD of M takes over.
+# The k × k matrix MᵀM has the squared condition number of M. Below this ratio of its eigenvalues
+# the error would reach the ninth digit, and an SVD of M is used instead.
 _SQUARED_CONDITION = 1e-6
 
-# From so many columns for each training sample on, products between samples are worth forming
-# (measured on the CPU at 4096 features).
+# Products between samples are computed if the columns of all label sets, times this number, exceed
+# the training samples (measured on the CPU at 4096 features).
 _WORTH = 8
 
 
@@ -31,11 +31,11 @@ class Procrustes(FoldSolver):
     reads_rows: ClassVar[bool] = False
     refits: ClassVar[bool] = False
 
-    def fit(self, fold: Fold, labels: Labels) -> tuple[Tensor, Tensor]:
+    def fit(self, fold: FoldView, labels: Labels) -> tuple[Tensor, Tensor]:
         """As :meth:`FoldSolver.fit`; it needs only the products of states and labels."""
         return closest_rotation(labels.products)
 
-    def relabelled(self, fold: Fold, trials: Tensor, count: int) -> Relabelling:
+    def relabelled(self, fold: FoldView, trials: Tensor, count: int) -> Relabelling:
         """As :meth:`FoldSolver.relabelled`, all label sets at once."""
         T = fold.train()
 
@@ -49,7 +49,7 @@ class Procrustes(FoldSolver):
         n_train, d = T.shape[1:]
         if d <= n_train or _WORTH * count * trials.shape[1] <= n_train:
             return rotated
-        # With M = TᵀY the map is M (MᵀM)^(−1/2), so that products between samples are all it takes.
+        # With M = TᵀY the map is M (MᵀM)^(−1/2), so that products between samples suffice.
         K, K_test = gram(T), fold.project(T.mT)
 
         def from_products(Y: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,8 @@ def closest_rotation(M: Tensor) -> tuple[Tensor, Tensor]:
     Wt : Tensor
         ``(*batch, d, k)`` with orthonormal columns (rows where d < k).
     undetermined : Tensor
-        ``(*batch,)`` bool, where M has fewer than min(d, k) directions and any completion fits.
+        ``(*batch,)`` bool, true where the rank of M is below min(d, k), so that the map is not
+        unique.
     """
     d, k = M.shape[-2:]
     if d < k:
@@ -101,9 +102,10 @@ def closest_rotation(M: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse_root(G: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse square roots ``(*batch, k, k)`` of MᵀM, and where M has to be decomposed itself.
+    """Inverse square roots ``(*batch, k, k)`` of MᵀM, and where M itself must be decomposed.
 
-    There its condition ``(*batch)`` is such that its square loses too many digits.
+    The latter is ``(*batch)`` bool, true where squaring the condition number of M loses too many
+    digits.
     """
     values, vectors = torch.linalg.eigh(G)
     hard = values[..., 0] <= _SQUARED_CONDITION * values[..., -1]

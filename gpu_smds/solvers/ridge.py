@@ -1,8 +1,8 @@
 """Ridge regression, with minimum norm for a penalty of 0.
 
 A fold is solved by a linear system in the smaller of two forms
-(:mod:`gpu_smds.solvers.ridge_forms`). Where the system loses too many digits the site is fitted
-from the SVD of its states.
+(:mod:`gpu_smds.solvers.ridge_forms`). If the system loses too many digits, the site is fitted from
+the SVD of its states.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from gpu_smds.solvers.fold_solver import Fold, FoldSize, FoldSolver, Labels, Relabelling
+from gpu_smds.solvers.fold_solver import FoldSize, FoldSolver, FoldView, Labels, Relabelling
 from gpu_smds.solvers.hat_matrix import apply_hat, hat_factors
 from gpu_smds.solvers.minimum_norm import ridge_svd
 from gpu_smds.solvers.own_rows import OwnRows
 from gpu_smds.solvers.ridge_forms import Form, form_of, in_factors
 from gpu_smds.solvers.ridge_systems import RidgeSolution
 
-# So many penalties cost as much by a Cholesky factor each as by one eigendecomposition (measured
-# on the CPU for 576 to 1024 features: 12 to 16 factors).
+# For this number of penalties, one Cholesky factor each takes as long as one eigendecomposition
+# (measured on the CPU for 576 to 1024 features: 12 to 16 factors).
 _PATH = 16
 
 
@@ -38,7 +38,7 @@ class Ridge(FoldSolver):
     alphas
         Penalties; 0 is minimum-norm least squares.
     dtype
-        Of the large matrices. With float32 the solutions are refined in float64.
+        Dtype of the large matrices. With float32, the solutions are refined in float64.
     """
 
     name: ClassVar[str] = "ridge"
@@ -77,7 +77,7 @@ class Ridge(FoldSolver):
             work += 3 * small * (size.n_train + size.d) + 4 * small**2
         return 8 * work
 
-    def fit(self, fold: Fold, labels: Labels) -> tuple[Tensor, Tensor]:
+    def fit(self, fold: FoldView, labels: Labels) -> tuple[Tensor, Tensor]:
         """As :meth:`FoldSolver.fit`, with the first penalty."""
         alpha = self.alphas[0]
         form = form_of(fold, self.dtype)
@@ -94,7 +94,7 @@ class Ridge(FoldSolver):
         return Wt, torch.zeros(len(Wt), dtype=torch.bool, device=Wt.device)
 
     def projections(
-        self, fold: Fold, labels: Labels, columns: Sequence[slice]
+        self, fold: FoldView, labels: Labels, columns: Sequence[slice]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """As :meth:`FoldSolver.projections`, for each penalty."""
         probe = fold.probe
@@ -106,7 +106,9 @@ class Ridge(FoldSolver):
             else:
                 yield next(penalised), determined
 
-    def _penalised(self, fold: Fold, labels: Labels, columns: Sequence[slice]) -> Iterator[Tensor]:
+    def _penalised(
+        self, fold: FoldView, labels: Labels, columns: Sequence[slice]
+    ) -> Iterator[Tensor]:
         """Projections for each penalty above 0."""
         penalties = [alpha for alpha in self.alphas if alpha]
         form = form_of(fold, self.dtype)
@@ -131,7 +133,7 @@ class Ridge(FoldSolver):
                 Z[doubtful] = fold.project(Wt)[doubtful]
             yield Z
 
-    def relabelled(self, fold: Fold, trials: Tensor, count: int) -> Relabelling:
+    def relabelled(self, fold: FoldView, trials: Tensor, count: int) -> Relabelling:
         """As :meth:`FoldSolver.relabelled`: one hat matrix serves all label sets."""
         factors = hat_factors(fold, self.alphas[0], trials)
         determined = torch.zeros(1, 1, dtype=torch.bool, device=trials.device)
@@ -153,13 +155,13 @@ class Ridge(FoldSolver):
 
 
 def _each(alphas: Sequence[float], matrix: Tensor) -> Iterator[tuple[float, Tensor]]:
-    """Every penalty with a matrix to solve, which is lost: all but the last get a copy."""
+    """Every penalty with a matrix that may be overwritten: all but the last get a copy."""
     for i, alpha in enumerate(alphas):
         yield alpha, matrix if i == len(alphas) - 1 else matrix.clone()
 
 
 def _refined(form: Form, matrix: Tensor, Y: Tensor, alpha: float) -> Tensor:
-    """Maps from a float32 matrix, which is lost; what it does not solve is left to float64."""
+    """Maps from a float32 matrix, which is overwritten; unsolved sites are fitted in float64."""
     Wt, unsolved = form.refined(matrix, Y, alpha)
     if bool(unsolved.any()):
         rows = form.train[unsolved]

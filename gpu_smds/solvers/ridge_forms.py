@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gpu_smds.kernels.linalg import multiply
-from gpu_smds.solvers.fold_solver import Fold, Labels
+from gpu_smds.solvers.fold_solver import FoldView, Labels
 from gpu_smds.solvers.mixed_precision import refine
 from gpu_smds.solvers.ridge_systems import RidgeSolution, ridge_, ridge_path, signs
 
@@ -26,10 +26,10 @@ class Form(ABC):
     fold
         The fold of b sites.
     dtype
-        Of the matrix C.
+        Dtype of the matrix C.
     """
 
-    def __init__(self, fold: Fold, dtype: torch.dtype) -> None:
+    def __init__(self, fold: FoldView, dtype: torch.dtype) -> None:
         self.fold, self._dtype = fold, dtype
 
     @cached_property
@@ -43,7 +43,7 @@ class Form(ABC):
         return self.fold.matrix(None if self.fold.shares else self.train, self._dtype)
 
     def solve(self, matrix: Tensor, right: Tensor, alpha: float) -> RidgeSolution:
-        """Solutions for right-hand sides ``(b, m, k)``; the matrix is lost."""
+        """Solutions for right-hand sides ``(b, m, k)``; the matrix is overwritten."""
         return ridge_(matrix, right, self.probe, alpha, self.intercept, self.cancelled)
 
     def path(self, right: Tensor, alphas: Sequence[float]) -> Iterator[RidgeSolution]:
@@ -63,7 +63,7 @@ class Form(ABC):
     @property
     @abstractmethod
     def cancelled(self) -> Tensor | None:
-        """What centring subtracted from the diagonal of the matrix ``(b, m)``."""
+        """Amount that centring subtracted from the diagonal of the matrix ``(b, m)``."""
 
     @abstractmethod
     def right(self, labels: Labels) -> Tensor:
@@ -71,7 +71,7 @@ class Form(ABC):
 
     @abstractmethod
     def right_of(self, Y: Tensor) -> Tensor:
-        """Right-hand sides ``(b, m, c)`` of embeddings ``(c, n_train)``, one in a row."""
+        """Right-hand sides ``(b, m, c)`` of embeddings ``(c, n_train)``, one per row."""
 
     @abstractmethod
     def map(self, solution: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Form(ABC):
 
     @abstractmethod
     def refined(self, matrix: Tensor, Y: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-        """Maps from a float32 matrix, which is lost, and where they do not converge ``(b,)``."""
+        """Maps from a float32 matrix, which is overwritten, and where they fail ``(b,)``."""
 
 
 class Primal(Form):
@@ -126,7 +126,7 @@ class Primal(Form):
         return self.fold.project(solution)
 
     def right_of_hat(self) -> Tensor:
-        """As :meth:`Form.right_of_hat`: the test rows, which are right-hand sides like others."""
+        """As :meth:`Form.right_of_hat`: the test rows."""
         return self.fold.test().mT
 
     def hat(self, solution: Tensor) -> list[Tensor]:
@@ -183,7 +183,7 @@ class Dual(Form):
         return multiply(self.train.mT, solution)
 
     def project(self, solution: Tensor) -> Tensor:
-        """As :meth:`Form.project`: without the maps where the products are at hand."""
+        """As :meth:`Form.project`: without the maps if the products are available."""
         if self.fold.shares:
             return multiply(self.test_gram, solution)
         return self.fold.project(self.map(solution))
@@ -209,11 +209,11 @@ class Dual(Form):
         return self.map(A), unsolved
 
 
-def form_of(fold: Fold, dtype: torch.dtype = torch.float64) -> Form:
-    """The system of a fold in the form in which it is to be solved."""
+def form_of(fold: FoldView, dtype: torch.dtype = torch.float64) -> Form:
+    """The system of a fold, in primal or dual form."""
     return Primal(fold, dtype) if fold.in_features else Dual(fold, dtype)
 
 
 def in_factors(n_train: int, n_test: int, d: int) -> bool:
-    """Whether two factors of the hat matrix are fewer numbers than itself."""
+    """Whether two factors of the hat matrix hold fewer numbers than the hat matrix itself."""
     return d * (n_train + n_test) < n_train * n_test

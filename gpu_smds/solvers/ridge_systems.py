@@ -1,7 +1,7 @@
-"""Regularised linear systems of many sites: by Cholesky, or many penalties at once.
+"""Regularised linear systems of many sites: by Cholesky, or for many penalties at once.
 
-All take float64 tensors with leading batch axes and one column per right-hand side, and say where
-the result has lost its digits.
+All functions take float64 tensors with leading batch axes and one column per right-hand side, and
+report where the result has lost its digits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,15 +12,16 @@ from torch import Tensor
 
 from gpu_smds.kernels.linalg import cholesky_, eigh, multiply
 
-# Estimated relative error of a projection above which the Gram forms give way to the SVD. The
-# estimate is pessimistic by two to three orders of magnitude, so what passes is good to 1e-10.
+# Estimated relative error of a projection above which the SVD replaces the Gram forms. The estimate
+# is pessimistic by two to three orders of magnitude, so accepted projections are accurate to 1e-10.
 _DOUBTFUL = 1e-8
 
-# A step of refinement by this share of a solution leaves about its square: the error falls at each
-# step by the factor that the first solution erred by.
+# Refinement stops after a step that changes the solution by at most this fraction. The remaining
+# error is about the square of that, as each step reduces the error by the error of the first
+# solution.
 _CLOSE = 1e-6
 _MOST_STEPS = 3
-# About as many arrays as a step holds.
+# About the number of arrays that a step holds.
 _COPIES = 8
 
 
@@ -48,12 +49,12 @@ class RidgeSolution:
     def doubtful(self, Z: Tensor, columns: Sequence[slice]) -> Tensor:
         """Sites ``(*batch)`` whose projections ``(*batch, n, K)`` may have lost their digits.
 
-        A product XᵀX and its Cholesky factorisation are those of a system that is off by E with
-        |Eᵢⱼ| at most about m·eps·√(CᵢᵢCⱼⱼ) (Demmel 1989; Higham 2002, theorem 10.5): a heavy
-        feature does not blur the others. To first order the projections of states x are then off
-        by xᵀ(C + αI)⁻¹E W. The probe is a combination of those states with random signs, so its
-        solution has the size of (C + αI)⁻¹x. ``columns`` names the manifolds among the K columns,
-        each of which is judged by its own scale.
+        A computed product XᵀX and its Cholesky factorisation are exact for a system with an error
+        E, where |Eᵢⱼ| is at most about m·eps·√(CᵢᵢCⱼⱼ) (Demmel 1989; Higham 2002, theorem 10.5): a
+        feature with large values does not spoil the others. To first order, the error of the
+        projections of states x is then xᵀ(C + αI)⁻¹E W. The probe is a combination of those states
+        with random signs, so its solution has the size of (C + αI)⁻¹x. ``columns`` gives the
+        columns of each manifold among the K columns; each manifold is judged by its own scale.
         """
         size = self.root.shape[-1] * torch.finfo(Z.dtype).eps
         reach = size * torch.linalg.vector_norm(self.root * self.probe, dim=-1)
@@ -70,14 +71,14 @@ class RidgeSolution:
 def primal(n_train: int, d: int) -> bool:
     """Whether to solve the features × features system and not the samples × samples one.
 
-    Where that is the smaller one, or hardly the larger: there heavy features, of which language
-    models have some, do not blur the others.
+    It is chosen if it is smaller or hardly larger than the other, because in it features with large
+    values, which language models have, do not spoil the others.
     """
     return 5 * d <= 6 * n_train
 
 
 def signs(n: int, like: Tensor) -> Tensor:
-    """Fixed random signs ``(n,)`` of norm 1, with which a probe combines n states."""
+    """Fixed random signs ``(n,)``, scaled to norm 1, with which a probe combines n states."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(0, 2, (n,), generator=generator).to(like) * 2 - 1
     unit: Tensor = drawn / max(n, 1) ** 0.5
@@ -92,7 +93,7 @@ def ridge_(
     intercept: bool = False,
     cancelled: Tensor | None = None,
 ) -> RidgeSolution:
-    """Solve (C + αI) S = B by Cholesky, in primal or dual form. C is lost.
+    """Solve (C + αI) S = B by Cholesky, in primal or dual form. C is overwritten.
 
     Parameters
     ----------
@@ -108,11 +109,12 @@ def ridge_(
     alpha
         Ridge penalty, > 0.
     intercept
-        Dual form of states that are not centred: the solution is that of the centred ones, with
-        H = I − 11ᵀ/m in (HCH + αI) S = HB, and its columns sum to zero. It is the solution of the
-        system as it is, less the multiple of its solution for a column of ones that makes it so.
+        For the dual form of states that are not centred. The result is then the solution for the
+        centred states: (HCH + αI) S = HB with H = I − 11ᵀ/m, and its columns sum to zero. It is
+        computed as the solution of the uncentred system minus a multiple of the solution for a
+        column of ones.
     cancelled
-        ``(*batch, m)`` what was subtracted from the diagonal to get C; its digits are lost.
+        ``(*batch, m)`` amount that was subtracted from the diagonal to get C; its digits are lost.
     """
     diagonal = C.diagonal(dim1=-2, dim2=-1)
     diagonal += alpha
@@ -131,12 +133,13 @@ def ridge_path(
     intercept: bool = False,
     cancelled: Tensor | None = None,
 ) -> Iterator[RidgeSolution]:
-    """As :func:`ridge_` for many penalties, from one eigendecomposition. C is kept.
+    """As :func:`ridge_` for many penalties, from one eigendecomposition. C is not changed.
 
-    An eigendecomposition errs by eps·‖C‖ in every entry, so that a heavy feature blurs the others.
-    Its solutions are therefore refined until they err as those of a Cholesky factor do (Skeel 1980;
-    Higham 2002, theorem 12.3), of which :meth:`RidgeSolution.doubtful` speaks; where that does not
-    converge they have failed.
+    An eigendecomposition has an error of eps·‖C‖ in every entry, so that a feature with large
+    values spoils the others. Its solutions are therefore refined until their error is that of a
+    Cholesky factorisation (Skeel 1980; Higham 2002, theorem 12.3), which
+    :meth:`RidgeSolution.doubtful` estimates. Solutions for which the refinement does not converge
+    are marked as failed.
     """
     values, vectors = eigh(C)
     right = _beside(C, B, probe, intercept)
@@ -144,7 +147,7 @@ def ridge_path(
     diagonal = C.diagonal(dim1=-2, dim2=-1)
     diagonal = diagonal if cancelled is None else diagonal + cancelled
     width = right.shape[-1]
-    # Side by side as many as take less memory than another matrix.
+    # Number of penalties solved together, so that they take less memory than another matrix.
     together = max(1, C.shape[-1] // (_COPIES * width))
     for start in range(0, len(alphas), together):
         some = alphas[start : start + together]

@@ -1,4 +1,4 @@
-"""With what is fitted: the table of solvers, and how a public function's arguments choose one."""
+"""The table of solvers, and the choice of one by the arguments of a public function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpu_smds.solvers.partial_least_squares import PartialLeastSquares
 from gpu_smds.solvers.procrustes import Procrustes
 from gpu_smds.solvers.ridge import Ridge
 
-#: What ``solver=`` takes by name. A new solver is a file and a row here.
+#: Names that ``solver=`` takes. A new solver needs a file and a row here.
 SOLVERS: dict[str, type[FoldSolver]] = {
     "ridge": Ridge,
     "procrustes": Procrustes,
@@ -32,15 +32,15 @@ class Solver:
     Attributes
     ----------
     alphas
-        Ridge penalties as they were asked for; solvers without a penalty ignore them.
+        Ridge penalties as given by the caller; solvers without a penalty ignore them.
     orthonormal
-        Whether it is Procrustes.
+        Whether the solver is Procrustes.
     standardize
         None, "train" (z-score fitted on the training rows) or "all" (on all rows).
     kind
-        The solver with the arguments that are its own.
+        The solver with its own arguments.
     many
-        Whether a list of penalties was given, which is an axis of the result.
+        Whether a list of penalties was given, so that the result has an axis for it.
     """
 
     alphas: tuple[float, ...]
@@ -61,12 +61,12 @@ class Solver:
     ) -> Self:
         """Check the arguments of a public function.
 
-        ``single`` is its name if it takes only one alpha.
+        ``single`` is the name of the function if it takes only one alpha.
 
         Raises
         ------
         TypeError, ValueError
-            Arguments out of their range, or that contradict each other.
+            Arguments that are out of range or contradict each other.
         """
         precision = as_dtype(dtype)
         rigid = as_flag(orthonormal, "orthonormal")
@@ -79,7 +79,7 @@ class Solver:
 
     @property
     def scaling(self) -> str | None:
-        """How features are z-scored: as asked, or on the training rows by the solver itself."""
+        """How features are z-scored: as given, or as the solver requires."""
         return "train" if self.kind.scales else self.standardize
 
     def check(self, d: int) -> None:
@@ -91,7 +91,7 @@ class Solver:
             )
 
     def refuse_incomplete(self, embedding: Embedding, name: str) -> None:
-        """Raise ValueError where distances are undefined and the solver cannot fit to them."""
+        """Raise ValueError if distances are undefined and the solver cannot fit to them."""
         if embedding.incomplete is not None and not self.kind.fits_distances:
             raise ValueError(
                 f"{name} leaves distances undefined, and the solver {self.kind.name} fits "
@@ -99,7 +99,7 @@ class Solver:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Facts for a file."""
+        """The solver as JSON for a file."""
         own = {} if self.kind.penalised else vars(self.kind)
         return {
             "alpha": self.alphas[0],

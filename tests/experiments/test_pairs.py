@@ -59,9 +59,7 @@ def test_positions_by_hand(setting, cv):
     X, y = setting.states, setting.labels
     for layer, a, b in [(0, 0, 1), (0, 3, 2), (1, 0, 2), (2, 1, 1), (2, 3, 0)]:
         expected = _by_hand(X[:, layer, a], X[:, layer, b], y, cv)
-        np.testing.assert_allclose(
-            scores.scores[:, layer, a, b], expected, rtol=0, atol=tolerances.SCORE
-        )
+        tolerances.assert_close(scores.scores[:, layer, a, b], expected, tolerances.SCORE)
 
 
 @pytest.mark.parametrize("cv", CV.values(), ids=CV)
@@ -74,9 +72,7 @@ def test_layers_of_a_word_by_hand(setting, cv):
     for a in range(len(LAYERS)):
         for b in range(len(LAYERS)):
             expected = _by_hand(X[:, a], X[:, b], y, cv)
-            np.testing.assert_allclose(
-                scores.scores[:, a, b], expected, rtol=0, atol=tolerances.SCORE
-            )
+            tolerances.assert_close(scores.scores[:, a, b], expected, tolerances.SCORE)
 
 
 @pytest.mark.parametrize("cv", CV.values(), ids=CV)
@@ -153,10 +149,10 @@ def test_angles_are_those_of_the_maps_of_the_second_experiment(setting):
     for a in range(WORDS):
         for b in range(WORDS):
             expected = subspace_angles(W[a].T, W[b].T)[::-1]
-            np.testing.assert_allclose(found[a, b], expected, rtol=0, atol=1e-9)
+            tolerances.assert_close(found[a, b], expected, tolerances.SCORE)
     # Whatever their weights, two maps have no larger cosine than the closest directions they read.
     cosine = similarity(setting).mean[0]
-    assert (cosine <= np.cos(found[..., 0]) + 1e-9).all()
+    assert (cosine <= np.cos(found[..., 0]) + tolerances.SCORE).all()
 
 
 def test_what_is_not_there(setting):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tolerances import SCORE
+import tolerances
 
 from experiments.protocol import (
     Setting,
@@ -71,7 +71,7 @@ def test_the_clean_experiments_are_what_they_say(setting):
         for train, test in grouped(groups):
             assert not set(groups[train]) & set(groups[test])
     for name, scores in expected.items():
-        np.testing.assert_allclose(found[name].scores, scores.scores, rtol=0, atol=SCORE)
+        tolerances.assert_close(found[name].scores, scores.scores, tolerances.SCORE)
         np.testing.assert_array_equal(found[name].status, scores.status)
         assert found[name].dims == ("fold", "layer", "position")
     assert (found["independent"].status[:, 0, 2] == Status.CONSTANT).all()
@@ -95,14 +95,16 @@ def test_clean_reuse_holds_out(setting):
                 D, projected = CIRCLE(y[test]), np.linalg.norm(Z[:, None] - Z[None], axis=2)
                 cosine = (D * projected).sum() ** 2 / ((D**2).sum() * (projected**2).sum())
                 score = 1 - np.sqrt(1 - cosine)
-                assert abs(found.scores[f, layer, position] - score) < SCORE
+                tolerances.assert_close(found.scores[f, layer, position], score, tolerances.SCORE)
 
 
 def test_unstretched_labels_keep_the_year_open(setting):
     """31 December is next to 1 January, and not on it."""
     days = np.array([0, 182, 364]) / 365
-    assert setting.ideal(days)[0, 2] == pytest.approx(2 * np.sin(np.pi / 365))
-    assert CircularShape()(days)[0, 2] == pytest.approx(0, abs=1e-12)
+    tolerances.assert_close(
+        setting.ideal(days)[0, 2], 2 * np.sin(np.pi / 365), tolerances.LAST_BITS
+    )
+    tolerances.assert_close(CircularShape()(days)[0, 2], 0, tolerances.ROUNDING)
 
 
 def test_a_repeated_sentence_is_a_leak_that_only_the_clean_protocol_closes(rng):
@@ -125,4 +127,4 @@ def test_similarity_of_the_clean_protocol_takes_labels_as_they_are(setting):
     fitted = fit_map(setting.states[:, layer], setting.labels, manifold=CIRCLE, standardize="all")
     W = fitted.W.flatten(1).numpy()
     unit = W / np.linalg.norm(W, axis=1, keepdims=True)
-    np.testing.assert_allclose(found.mean[0], abs(unit @ unit.T), rtol=0, atol=SCORE)
+    tolerances.assert_close(found.mean[0], abs(unit @ unit.T), tolerances.SCORE)

@@ -92,11 +92,10 @@ def test_padded_batches_are_as_one_sentence_at_a_time(tiny):
     for i, ids in enumerate(tokens.ids):
         alone = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
         for layer in range(4):
-            torch.testing.assert_close(
+            tolerances.assert_close(
                 states[i, layer, :],
                 alone[layer][0, positions.columns[i]],
-                rtol=0,
-                atol=tolerances.STATES_FLOAT32,
+                tolerances.STATES_FLOAT32,
             )
 
 
@@ -128,7 +127,7 @@ def test_the_last_state_before_the_final_norm(tiny):
     # What the norm makes of it is the state after it.
     norms = [m for name, m in model.named_modules() if _is_final_norm(name)]
     assert len(norms) == 1
-    torch.testing.assert_close(norms[0](states[:, 1, :]), after[:, 1, :])
+    tolerances.assert_close(norms[0](states[:, 1, :]), after[:, 1, :], tolerances.STATES_FLOAT32)
 
 
 def _is_final_norm(name):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tiny_models import save_tiny
 
 from extract import ExtractError, UsageError, sources
-from extract.models import explained, load_config, load_model, load_tokenizer, resolve_device
+from extract.models import explained, load_config, load_model, load_tokenizer, model_device
 from extract.sources import ModelSource, hub_token, resolve_model
 
 
@@ -150,9 +150,9 @@ def test_token_with_what_editors_and_secrets_leave(tmp_path, monkeypatch):
 def test_a_device_beyond_those_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert resolve_device("cuda:1").index == 1
+    assert model_device("cuda:1").index == 1
     with pytest.raises(UsageError, match="--device cuda:2: there are cuda:0 to cuda:1"):
-        resolve_device("cuda:2")
+        model_device("cuda:2")
 
 
 def test_a_model_that_does_not_fit(tmp_path, monkeypatch):
@@ -195,18 +195,18 @@ def test_smollm2_without_wheel_and_hub_names_the_wheel(tmp_path, monkeypatch):
 )
 def test_unknown_devices(device, says):
     with pytest.raises(UsageError, match=f"^{says}.*: use cpu") as error:
-        resolve_device(device)
+        model_device(device)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 120
 
 
 def test_devices():
-    assert resolve_device("cpu").type == "cpu"
-    assert resolve_device(torch.device("cpu")).type == "cpu"
-    assert resolve_device(None).type in ("cpu", "cuda")
+    assert model_device("cpu").type == "cpu"
+    assert model_device(torch.device("cpu")).type == "cpu"
+    assert model_device(None).type in ("cpu", "cuda")
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="use --device cpu"):
-            resolve_device("cuda")
+            model_device("cuda")
 
 
 def test_dtype_is_the_checkpoints_unless_asked(tmp_path):

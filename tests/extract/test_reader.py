@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tolerances
 import torch
 from tiny_models import config, save_tiny
 from torch import nn
@@ -106,7 +107,7 @@ def test_blocks_on_several_devices(source, model, batch, tmp_path):
             found = reader.read(*batch)
             again = reader.read(*batch)  # after a pass that ended early
         for layer, a, b in zip(layers, found, again, strict=True):
-            torch.testing.assert_close(a, expected[layer], rtol=0, atol=1e-6)
+            tolerances.assert_close(a, expected[layer], tolerances.PLACED_FLOAT32)
             assert torch.equal(a, b)
 
 

@@ -11,11 +11,6 @@ from scipy.linalg import subspace_angles
 
 from gpu_smds import fit_map, principal_angles, similarity_map
 
-EXACT = 1e-9
-# Where some angles lie below π/4 and some above, scipy 1.18 takes the arc cosine of the small ones,
-# which is good to the root of a rounding.
-MIXED = 1e-7
-
 
 @pytest.fixture
 def mapped(rng):
@@ -54,9 +49,10 @@ def test_random_subspaces_as_in_scipy(rng, mapped, k, d):
     np.testing.assert_array_equal(angles, angles.swapaxes(1, 2))
     for layer in range(2):
         mixed = ((angles[layer] < np.pi / 4).any(-1)) & ((angles[layer] > np.pi / 4).any(-1))
-        difference = np.abs(angles[layer] - _by_scipy(W[layer])).max(-1)
-        assert (difference <= np.where(mixed, MIXED, EXACT)).all()
-    np.testing.assert_allclose(np.diagonal(angles, 0, 1, 2), 0, atol=1e-14)
+        expected = _by_scipy(W[layer])
+        tolerances.assert_close(angles[layer][mixed], expected[mixed], tolerances.ARC_COSINE)
+        tolerances.assert_close(angles[layer][~mixed], expected[~mixed], tolerances.SOLUTION)
+    tolerances.assert_close(np.diagonal(angles, 0, 1, 2), 0, tolerances.LAST_BITS)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +68,12 @@ def test_random_subspaces_as_in_scipy(rng, mapped, k, d):
 def test_planted_angles_small_and_large(rng, mapped, planted):
     W = _with_angles(rng, np.array(planted), 60)
     angles = principal_angles(mapped(W))[0, 1]
-    np.testing.assert_allclose(angles, planted, rtol=1e-6, atol=1e-14)
+    tolerances.assert_close(angles, planted, tolerances.LAST_BITS)
     mixed = min(planted) < np.pi / 4 < max(planted)
     expected = _by_scipy(W)[0, 1]
-    np.testing.assert_allclose(angles, expected, rtol=1e-6, atol=MIXED if mixed else 1e-14)
+    tolerances.assert_close(
+        angles, expected, tolerances.ARC_COSINE if mixed else tolerances.LAST_BITS
+    )
 
 
 def test_neither_scale_nor_basis_changes_them(rng, mapped):
@@ -83,11 +81,11 @@ def test_neither_scale_nor_basis_changes_them(rng, mapped):
     angles, cosines = principal_angles(mapped(W)), similarity_map(mapped(W))
     turned = np.stack([_basis(rng, 2) @ w for w in W])
     for other in (turned, 1e-200 * W, W * np.array([1.0, 1e-20])[:, None], W[:, ::-1].copy()):
-        np.testing.assert_allclose(principal_angles(mapped(other)), angles, rtol=0, atol=1e-13)
+        tolerances.assert_close(principal_angles(mapped(other)), angles, tolerances.LAST_BITS)
     assert np.abs(similarity_map(mapped(turned)) - cosines).max() > 0.01
     # The same subspace in another basis: no angle, but not the cosine of one map with itself.
     same = mapped(np.stack([W[0], np.array([[1.0, 1.0], [0.0, 1.0]]) @ W[0]]))
-    np.testing.assert_allclose(principal_angles(same), 0, atol=1e-14)
+    tolerances.assert_close(principal_angles(same), 0, tolerances.LAST_BITS)
     assert similarity_map(same)[0, 1] < 0.95
 
 
@@ -102,7 +100,7 @@ def test_undefined_sites_are_nan(rng):
     np.testing.assert_array_equal(np.isnan(angles), expected[..., None].repeat(2, -1))
     alone = principal_angles(fit_map(X[:, 0, [0, 2, 3]], y, standardize="all"))
     keep = np.ix_([0, 2, 3], [0, 2, 3])
-    np.testing.assert_allclose(angles[0][keep], alone, rtol=0, atol=tolerances.CHUNK)
+    tolerances.assert_close(angles[0][keep], alone, tolerances.CHUNK)
 
 
 def test_a_subspace_of_fewer_dimensions_has_fewer_angles(rng, mapped):
@@ -119,12 +117,12 @@ def test_a_subspace_of_fewer_dimensions_has_fewer_angles(rng, mapped):
         for b in range(4):
             found = angles[a, b, : defined[a, b]]
             expected = subspace_angles(W[a].T, W[b].T)[::-1]
-            np.testing.assert_allclose(found, expected, rtol=0, atol=EXACT)
+            tolerances.assert_close(found, expected, tolerances.SOLUTION)
 
 
 def test_more_components_than_features(rng, mapped):
     angles = principal_angles(mapped(rng.normal(size=(2, 3, 2))))
-    np.testing.assert_allclose(angles[..., :2], 0, atol=1e-14)
+    tolerances.assert_close(angles[..., :2], 0, tolerances.LAST_BITS)
     assert np.isnan(angles[..., 2]).all()
 
 
@@ -132,7 +130,7 @@ def test_site_axes(rng, mapped):
     W = rng.normal(size=(2, 3, 4, 2, 9))
     angles = principal_angles(mapped(W))
     assert angles.shape == (2, 3, 4, 4, 2)
-    np.testing.assert_allclose(angles[1, 2], principal_angles(mapped(W[1, 2])), atol=1e-14)
+    tolerances.assert_close(angles[1, 2], principal_angles(mapped(W[1, 2])), tolerances.LAST_BITS)
     assert principal_angles(mapped(W[:, :, :0])).shape == (2, 3, 0, 0, 2)
     with pytest.raises(ValueError, match="no site axis"):
         principal_angles(mapped(W[0, 0, 0]))
@@ -143,9 +141,10 @@ def test_cuda_equals_cpu(rng, mapped):
     W = torch.from_numpy(rng.normal(size=(2, 5, 3, 40)))
     W[0, 1] = torch.nan
     W[0, 2, 1] = 0
-    np.testing.assert_allclose(
-        principal_angles(mapped(W.cuda())), principal_angles(mapped(W)), rtol=0, atol=1e-12
+    tolerances.assert_close(
+        principal_angles(mapped(W.cuda())), principal_angles(mapped(W)), tolerances.ROUNDING
     )
     small = torch.from_numpy(_with_angles(rng, np.array([1e-8, 1e-5]), 60))
     found = principal_angles(mapped(small.cuda()))[0, 1]
-    np.testing.assert_allclose(found, [1e-8, 1e-5], rtol=1e-6)
+    for angle, planted in zip(found, [1e-8, 1e-5], strict=True):
+        tolerances.assert_close(angle, planted, tolerances.REFINED, relative=True)

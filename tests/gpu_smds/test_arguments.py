@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import tolerances
 import torch
 from hostile.examples import examples
 from hypothesis import given
@@ -356,13 +357,15 @@ def test_what_may_be_passed():
         ),
         (STATES, LABELS, {"groups": np.arange(N) // 4, "cv": KFOLD}),
     ):
-        np.testing.assert_allclose(score_map(X, y, **more).scores, expected, rtol=1e-12)
+        tolerances.assert_close(score_map(X, y, **more).scores, expected, tolerances.LAST_BITS)
     by_mask = score_map(STATES, LABELS, cv=[(half, ~half)])
     by_number = score_map(STATES, LABELS, cv=[(torch.arange(6), list(range(6, 12)))])
     np.testing.assert_array_equal(by_mask.scores, by_number.scores)
     assert np.isnan(score_map(STATES, LABELS, cv=[([], range(12))]).mean).all()
-    np.testing.assert_allclose(
-        score_map(STATES, torch.from_numpy(LABELS).bfloat16()).scores, expected, atol=0.01
+    tolerances.assert_close(
+        score_map(STATES, torch.from_numpy(LABELS).bfloat16()).scores,
+        expected,
+        tolerances.LABELS_BFLOAT16,
     )
     assert significance_map(STATES, LABELS, np.int64(3), seed=2**70).null.shape == (3, 2)
 
@@ -375,11 +378,11 @@ def test_labels_of_all_sizes():
     expected = score_map(STATES, LABELS, "euclidean").scores
     for scale in (1e-300, 1e-100, 1e100, 1e149):
         found = score_map(STATES, LABELS * scale, "euclidean").scores
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        tolerances.assert_close(found, expected, tolerances.ROUNDING)
     plain = EuclideanShape(normalize_labels=False)
     for scale in (1e-9, 1e60):
         found = score_map(STATES, LABELS * scale, plain).scores
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        tolerances.assert_close(found, expected, tolerances.ROUNDING)
     for shape in (plain, "discrete_circular"):
         _refused(lambda s=shape: score_map(STATES, LABELS * 1e140, s), ValueError, "scale the lab")
         _refused(lambda s=shape: fit_map(STATES, LABELS * 1e140, s), ValueError, "scale the lab")

@@ -12,15 +12,14 @@ from gpu_smds import (
     Checkpoint,
     OnePass,
     bootstrap_map,
-    checkpoint,
     discover,
     fit_map,
     nested_map,
     score_map,
     significance_map,
-    sweep,
     transfer_map,
 )
+from gpu_smds.sites import checkpoint, run_jobs
 
 N = 40
 
@@ -39,13 +38,13 @@ def every_block(monkeypatch):
 @pytest.fixture
 def worked_on(monkeypatch):
     """Numbers of sites that were worked on, block by block."""
-    seen, centred = [], sweep._centred
+    seen, centred = [], run_jobs._centred
 
     def counting(raw, *arguments):
         seen.append(len(raw))
         return centred(raw, *arguments)
 
-    monkeypatch.setattr(sweep, "_centred", counting)
+    monkeypatch.setattr(run_jobs, "_centred", counting)
     return seen
 
 

@@ -3,23 +3,15 @@
 import cases
 import numpy as np
 import pytest
-from sklearn.model_selection import KFold, LeaveOneOut, RepeatedKFold, ShuffleSplit
+import tolerances
+from cases import SPLITS
+from sklearn.model_selection import KFold, LeaveOneOut
 
 from gpu_smds import significance_map
 from gpu_smds.crossval.folds import resolve_folds
 from gpu_smds.inference.permutations import draw_permutations, exchange_blocks
 
-N = 30
-SPLITS = {
-    "three": 3,
-    "shuffled": KFold(4, shuffle=True, random_state=1),
-    "repeated": RepeatedKFold(n_splits=2, n_repeats=3, random_state=0),
-    "holdout": [(np.arange(18), np.arange(18, N))],
-    "unused": [(np.arange(10), np.arange(14, N))],
-    "overlapping": ShuffleSplit(2, test_size=0.4, random_state=0),
-    "repeated training rows": [(np.r_[0:9, 0:4], np.arange(9, N))],
-    "all": None,
-}
+N = cases.N
 
 
 def _parts(split):
@@ -48,11 +40,11 @@ def test_every_part_keeps_its_rows(split):
 
 def test_blocks_are_as_large_as_they_can_be():
     sizes = {split: sorted(np.bincount(_blocks(split)).tolist()) for split in SPLITS}
-    assert sizes["three"] == [10, 10, 10]
-    assert sizes["shuffled"] == [7, 7, 8, 8]
-    assert sizes["holdout"] == [12, 18]
-    assert sizes["unused"] == [4, 10, 16]
-    assert sizes["repeated training rows"] == [4, 5, 21]
+    assert sizes["three"] == [20, 20, 20]
+    assert sizes["shuffled"] == [15, 15, 15, 15]
+    assert sizes["holdout"] == [22, 38]
+    assert sizes["unused"] == [8, 20, 32]
+    assert sizes["repeated rows"] == [8, 10, 12, 30]  # thrice, once, twice, and the test part
     assert sizes["all"] == [N]
     assert len(sizes["repeated"]) == 8  # which half a row is in, three times
     # The rows as they were given, not as the folds read them.
@@ -134,12 +126,12 @@ def test_the_same_permutations_at_every_site(rng):
     X = cases.states(rng, y, (2, 2), 5)
     X[:, 1, 1] = X[:, 0, 0]
     found = significance_map(X, y, 8, seed=4)
-    np.testing.assert_allclose(found.null[:, 0, 0], found.null[:, 1, 1], rtol=0, atol=1e-12)
+    tolerances.assert_close(found.null[:, 0, 0], found.null[:, 1, 1], tolerances.ROUNDING)
     alone = significance_map(X[:, :1], y, 8, seed=4, orthonormal=True)
     np.testing.assert_array_equal(found.permutations, alone.permutations)
     other = significance_map(X, y, 8, seed=5)
     assert (found.permutations != other.permutations).any(1).all()
-    assert (found.null != other.null).any()
+    assert np.abs(found.null - other.null).max(0).min() > tolerances.DIFFERS
     assert found.metadata["seed"] == 4
     assert found.metadata["exchange"] == "rows"
 

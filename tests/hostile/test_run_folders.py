@@ -208,7 +208,8 @@ def test_states_that_are_cut_while_they_are_read(sound, tmp_path):
     shutil.copytree(sound[0] / "states", folder)
     states = HiddenStates.open(folder)
     os.truncate(folder / "layer_02.safetensors", 5000)
-    assert np.isfinite(states[:, 1, 0:2].numpy()).all()
+    whole = HiddenStates.open(sound[0] / "states")
+    np.testing.assert_array_equal(states[:, 1, 0:2], whole[:, 1, 0:2])
     with pytest.raises(ExtractError, match=r"layer_02.* was cut short while it was read"):
         states[:, 2, 0:2]
 

@@ -5,18 +5,12 @@ import numpy as np
 import pytest
 import smds
 import tolerances
+from cases import OF_SMDS
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
 from gpu_smds import SupervisedMDS, fit_map, score_map
 
-# name → arguments that both sides take, and whether smds is well conditioned for d ≥ n.
-SOLVERS = {
-    "ridge-1": {"alpha": 1.0},
-    "ridge-0.1": {"alpha": 0.1},
-    "min-norm": {"alpha": 0.0},
-    "orthonormal": {"alpha": 0.0, "orthonormal": True},
-}
 N = 90
 WIDTHS = {"d<n": 24, "d~n": 50, "d>n": 200}
 
@@ -34,9 +28,9 @@ def _reference(X, y, train, test, standardize, solver):
 
 @pytest.mark.parametrize("standardize", [None, "train", "all"])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", OF_SMDS)
 def test_cross_validated_scores(rng, solver, width, standardize):
-    d, arguments = WIDTHS[width], SOLVERS[solver]
+    d, arguments = WIDTHS[width], OF_SMDS[solver]
     if solver == "min-norm" and d >= N * 2 / 3:
         # smds keeps the direction that centring removed (rcond 1e-15): rounding noise decides.
         pytest.skip("smds is not well conditioned here")
@@ -47,60 +41,61 @@ def test_cross_validated_scores(rng, solver, width, standardize):
     for site in np.ndindex(2, 2):
         x = X[(slice(None), *site)]
         expected = [_reference(x, y, a, b, standardize, arguments) for a, b in cv.split(x)]
-        np.testing.assert_allclose(
-            result.scores[(slice(None), *site)], expected, rtol=0, atol=tolerances.SCORE
-        )
+        tolerances.assert_close(result.scores[(slice(None), *site)], expected, tolerances.SCORE)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", OF_SMDS)
 def test_train_equals_test(rng, solver, width):
     if solver == "min-norm" and width == "d>n":
         pytest.skip("smds is not well conditioned here")
     y = cases.labels(rng, N)
     X = cases.states(rng, y, (), WIDTHS[width])
-    model = smds.SupervisedMDS(**SOLVERS[solver]).fit(X, y)
-    result = score_map(X, y, cv=None, **SOLVERS[solver])
+    model = smds.SupervisedMDS(**OF_SMDS[solver]).fit(X, y)
+    result = score_map(X, y, cv=None, **OF_SMDS[solver])
     assert result.scores.shape == (1,)
-    assert abs(result.scores[0] - model.score(X, y)) < tolerances.SCORE
+    tolerances.assert_close(result.scores[0], model.score(X, y), tolerances.SCORE)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", OF_SMDS)
 def test_weights(rng, solver, width):
     """W up to the rotation or reflection by which the two embeddings differ."""
     if solver == "min-norm" and width == "d>n":
         pytest.skip("smds is not well conditioned here")
     y = cases.labels(rng, N)
     X = cases.states(rng, y, (), WIDTHS[width])
-    theirs = smds.SupervisedMDS(**SOLVERS[solver]).fit(X, y)
-    ours = fit_map(X, y, **SOLVERS[solver])
+    theirs = smds.SupervisedMDS(**OF_SMDS[solver]).fit(X, y)
+    ours = fit_map(X, y, **OF_SMDS[solver])
     U, _, Vt = np.linalg.svd(ours.Y.numpy().T @ theirs.Y_)
     W = (U @ Vt).T @ ours.W.numpy()
     centred = X - X.mean(0)
     largest = np.linalg.norm(centred, 2) ** 2
-    alpha = SOLVERS[solver]["alpha"] or np.inf
+    alpha = OF_SMDS[solver]["alpha"] or np.inf
     bound = tolerances.weights(largest, alpha) * np.abs(theirs.W_).max()
-    np.testing.assert_allclose(W, theirs.W_, rtol=0, atol=bound)
+    tolerances.assert_close(W, theirs.W_, bound)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", OF_SMDS)
 def test_estimator(rng, solver):
     y = cases.labels(rng, N)
     X = cases.states(rng, y, (), 30)
     new, new_y = cases.states(rng, y[:40], (), 30), y[:40]
-    theirs = smds.SupervisedMDS(**SOLVERS[solver]).fit(X, y)
-    ours = SupervisedMDS(**SOLVERS[solver]).fit(X, y)
-    assert abs(ours.score(new, new_y) - theirs.score(new, new_y)) < tolerances.SCORE
+    theirs = smds.SupervisedMDS(**OF_SMDS[solver]).fit(X, y)
+    ours = SupervisedMDS(**OF_SMDS[solver]).fit(X, y)
+    tolerances.assert_close(ours.score(new, new_y), theirs.score(new, new_y), tolerances.SCORE)
     U, _, Vt = np.linalg.svd(ours.Y_.T @ theirs.Y_)
-    np.testing.assert_allclose(ours.transform(new) @ U @ Vt, theirs.transform(new), atol=1e-8)
-    np.testing.assert_allclose(
+    tolerances.assert_close(
+        ours.transform(new) @ U @ Vt, theirs.transform(new), tolerances.SCORE, relative=True
+    )
+    tolerances.assert_close(
         ours.inverse_transform(ours.transform(new)),
         theirs.inverse_transform(theirs.transform(new)),
-        atol=1e-7,
+        tolerances.SCORE,
+        relative=True,
     )
-    np.testing.assert_allclose(
-        ours.parametrization_fitted_.D_, theirs.parametrization_fitted_.D_, atol=1e-14
+    tolerances.assert_close(
+        ours.parametrization_fitted_.D_, theirs.parametrization_fitted_.D_, tolerances.LAST_BITS
     )
 
 
@@ -111,9 +106,9 @@ def test_shape_of_smds_as_manifold(rng):
     y = cases.labels(rng, 60)
     X = cases.states(rng, y, (2,), 20)
     theirs = score_map(X, y, manifold=CircularShape(), n_components=2)
-    np.testing.assert_allclose(theirs.scores, score_map(X, y).scores, rtol=0, atol=1e-9)
+    tolerances.assert_close(theirs.scores, score_map(X, y).scores, tolerances.SCORE)
     column = score_map(X, y[:, None], manifold=CircularShape(), n_components=2)
-    np.testing.assert_allclose(column.scores, theirs.scores, rtol=0, atol=1e-9)
+    tolerances.assert_close(column.scores, theirs.scores, tolerances.SCORE)
 
 
 def test_callable_manifold_of_three_components(rng):
@@ -130,4 +125,4 @@ def test_callable_manifold_of_three_components(rng):
     expected = model.fit(X[:40], y[:40]).score(X[40:], y[40:])
     split = [(np.arange(40), np.arange(40, 60))]
     result = score_map(X, y, manifold=SphericalShape(), n_components=3, cv=split)
-    assert abs(result.scores[0] - expected) < tolerances.SCORE
+    tolerances.assert_close(result.scores[0], expected, tolerances.SCORE)

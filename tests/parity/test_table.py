@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import smds
 import tolerances
+from cases import OF_SMDS
 from manifolds import LABELS, METRICS, TABLE
 
 from gpu_smds import (
@@ -17,11 +18,7 @@ from gpu_smds import (
     score_map,
 )
 
-SOLVERS = {
-    "ridge": {"alpha": 1.0},
-    "min-norm": {"alpha": 0.0},
-    "orthonormal": {"alpha": 0.0, "orthonormal": True},
-}
+SOLVERS = {name: OF_SMDS[name] for name in ("ridge-1", "min-norm", "orthonormal")}
 N, HELD_OUT, D = 70, 30, 18
 SPLITS = {
     "train = test": [(np.arange(N + HELD_OUT), np.arange(N + HELD_OUT))],
@@ -54,10 +51,10 @@ def _compare(row, solver, scores, status, expected, y_test):
         if name == "non_metric_stress" and np.isnan(theirs):
             # Rounding splits the largest distance, past which smds' regression does not look.
             D = row.theirs(np.squeeze(y_test))
-            assert 0 < D.max() - np.unique(D)[-2] < 1e-15
+            assert 0 < D.max() - np.unique(D)[-2] < tolerances.ONE_ROUNDING
             assert np.isfinite(ours)
             continue
-        assert (np.isnan(ours) and np.isnan(theirs)) or abs(ours - theirs) < tolerances.SCORE, name
+        tolerances.assert_close(ours, theirs, tolerances.SCORE, name=name)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -108,10 +105,10 @@ def test_estimator(rng, row):
         expected = theirs.score(X[N:], y[N:], metric=name)
         found = ours.score(X[N:], y[N:], metric=name)
         if not (name == "non_metric_stress" and np.isnan(expected)):
-            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerances.SCORE)
+            tolerances.assert_close(found, expected, tolerances.SCORE)
     # The embeddings differ by a rotation or reflection among equal axes.
     gram = theirs.Y_ @ theirs.Y_.T
-    np.testing.assert_allclose(ours.Y_ @ ours.Y_.T, gram, rtol=0, atol=1e-10 * np.abs(gram).max())
+    tolerances.assert_close(ours.Y_ @ ours.Y_.T, gram, tolerances.SOLUTION, relative=True)
 
 
 def test_the_table_holds_every_shape():
@@ -130,7 +127,7 @@ def test_names_mean_what_they_mean_in_smds(rng, name):
     theirs = smds.SupervisedMDS(manifold=name).fit(X, y)
     ours = SupervisedMDS(manifold=name).fit(X, y)
     assert ours.Y_.shape == theirs.Y_.shape
-    assert abs(ours.score(X, y) - theirs.score(X, y)) < tolerances.SCORE
+    tolerances.assert_close(ours.score(X, y), theirs.score(X, y), tolerances.SCORE)
 
 
 def _turn(labels, template):
@@ -155,11 +152,11 @@ def test_user_provided(rng, kind, solver):
     result = score_map(
         X, y, ours, cv=split, metric=list(METRICS), n_components=None, **SOLVERS[solver]
     )
-    np.testing.assert_allclose(result.scores[:, 0], expected, rtol=0, atol=tolerances.SCORE)
+    tolerances.assert_close(result.scores[:, 0], expected, tolerances.SCORE)
     train, test = split[0]
     model = SupervisedMDS(ours, **SOLVERS[solver]).fit(X[train], y[train])
     found = [model.score(X[test], y[test], metric=name) for name in METRICS]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerances.SCORE)
+    tolerances.assert_close(found, expected, tolerances.SCORE)
 
 
 def test_user_provided_by_name(rng):
@@ -169,7 +166,7 @@ def test_user_provided_by_name(rng):
         theirs.fit(X, y)
     ours = SupervisedMDS(parametrization="user_provided").fit(X, y)
     np.testing.assert_array_equal(ours.Y_, theirs.Y_)
-    np.testing.assert_allclose(ours.W_, theirs.W_, atol=1e-10)
+    tolerances.assert_close(ours.W_, theirs.W_, tolerances.SOLUTION)
 
 
 def test_an_instance_of_smds_works_as_it_is(rng):
@@ -178,5 +175,5 @@ def test_an_instance_of_smds_works_as_it_is(rng):
     X, y = _data(rng, "degrees")
     theirs = smds.ComputedSMDSParametrization(GeodesicShape(), 3)
     expected = smds.SupervisedMDS(theirs).fit(X, y).score(X, y)
-    assert abs(SupervisedMDS(theirs).fit(X, y).score(X, y) - expected) < tolerances.SCORE
-    assert abs(score_map(X, y, theirs, cv=None).scores[0] - expected) < tolerances.SCORE
+    tolerances.assert_close(SupervisedMDS(theirs).fit(X, y).score(X, y), expected, tolerances.SCORE)
+    tolerances.assert_close(score_map(X, y, theirs, cv=None).scores[0], expected, tolerances.SCORE)

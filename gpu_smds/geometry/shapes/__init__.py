@@ -51,7 +51,7 @@ __all__ = [
     "manifold_names",
 ]
 
-#: What the ``manifold`` argument takes by name, with the parameters that smds gives the name.
+#: Names that the ``manifold`` argument takes, and their shapes with the parameters of smds.
 SHAPES: dict[str, Callable[[], BaseShape]] = {
     "chain": ChainShape,
     "circular": CircularShape,

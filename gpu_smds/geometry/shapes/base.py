@@ -1,4 +1,4 @@
-"""What a shape is: labels to ideal distances, and for some to points."""
+"""Base classes of shapes, which map labels to ideal distances and, for some shapes, to points."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class BaseShape(ABC):
     A subclass defines ``_compute_distances`` and may set the class attributes below. Counterpart
     of ``smds.shapes.BaseShape``, whose subclasses work here with the import changed.
 
-    Distances are formed in numpy by the formula of smds, operation by operation, on whatever
-    device the states are: the rank metrics see ties, and ties depend on the last bit.
+    Distances are computed in numpy by the formula of smds, operation by operation, whatever the
+    device of the states is: the rank metrics depend on ties, and ties depend on the last bit.
 
     Attributes
     ----------
     y_ndim
         Accepted number of label axes: 1 for ``(n,)``, 2 for ``(n, k)``, or a tuple of both.
     n_components
-        Components kept of the embedding where the caller names none.
+        Default number of components of the embedding.
     normalize_labels
         Map the labels of each call to [0, 1] by their smallest and largest value.
     """
@@ -41,7 +41,7 @@ class BaseShape(ABC):
         """Distances ``(n, n)`` of validated, normalised float64 labels; negative = undefined."""
 
     def __call__(self, y: Any) -> Any:
-        """Ideal distances ``(n, n)`` float64; torch in, torch out on the same device.
+        """Ideal distances ``(n, n)`` float64; for a tensor, a tensor on the same device.
 
         Raises
         ------
@@ -63,7 +63,7 @@ class BaseShape(ABC):
         return ndim in np.atleast_1d(self.y_ndim)
 
     def prepare(self, y: Any) -> np.ndarray:
-        """Labels as validated float64, normalised where the shape does so."""
+        """Labels as validated float64, normalised if ``normalize_labels`` is true."""
         labels = self._validate_input(as_real(y, "labels"))
         normalize = as_flag(self.normalize_labels, "normalize_labels")
         return self._do_normalize_labels(labels) if normalize else labels
@@ -99,7 +99,7 @@ class BaseShape(ABC):
 
 
 class PointShape(BaseShape):
-    """A shape that is a set of points whose Euclidean distances are the ideal ones.
+    """A shape whose ideal distances are the Euclidean distances of points.
 
     Its classical MDS embedding is the PCA of the points: no n × n eigendecomposition is needed.
     """
@@ -108,7 +108,13 @@ class PointShape(BaseShape):
     def _points(self, y: Tensor) -> Tensor:
         """Points ``(n, p)`` of validated, normalised float64 labels."""
 
+    def _compute_distances(self, y: np.ndarray) -> np.ndarray:
+        """Euclidean distances of the points; shapes of smds use its formula instead."""
+        points = self._points(torch.from_numpy(y))
+        distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+        return distances.numpy()
+
     def points(self, y: Any) -> Tensor:
-        """Points ``(n, p)`` float64 of labels, on the device of ``y`` where that is a tensor."""
+        """Points ``(n, p)`` float64 of labels, on the device of ``y`` if that is a tensor."""
         device = y.device if isinstance(y, Tensor) else "cpu"
         return self._points(torch.from_numpy(self.prepare(y)).to(device))

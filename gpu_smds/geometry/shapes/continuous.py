@@ -17,11 +17,11 @@ class CircularShape(PointShape):
     Parameters
     ----------
     radious
-        Accepted for compatibility and without effect, as in smds (stress does not see scale).
+        Accepted for compatibility; no effect, as in smds (stress does not depend on scale).
     normalize_labels
-        The smallest and the largest label of a call then coincide, as in smds. Turn it off for
-        labels that already are fractions of a turn; they may not span more than one then (smds
-        silently takes such distances for undefined).
+        If true, the smallest and the largest label of a call are the same point, as in smds. Set it
+        to False for labels that already are fractions of a turn; they may then span at most one
+        turn (smds silently treats larger distances as undefined).
     """
 
     def __init__(self, radious: float = 1.0, normalize_labels: bool = True) -> None:
@@ -76,7 +76,7 @@ class SemicircularShape(PointShape):
 
 
 class EuclideanShape(PointShape):
-    """Labels as they are: points on a line ``(n,)`` or in space ``(n, k)``.
+    """Unchanged labels: points on a line ``(n,)`` or in space ``(n, k)``.
 
     One component is kept by default, as in smds; with ``(n, k)`` labels pass ``n_components=k``.
     """

@@ -14,13 +14,13 @@ from gpu_smds.geometry.shapes.base import BaseShape, PointShape
 class ChainShape(BaseShape):
     """Only neighbours on a ring of steps have a distance; all others are undefined (−1).
 
-    The ring has max(y) + 1 steps, so it changes with the labels of each call, as in smds. Where
-    some pair is undefined the map is fitted by :mod:`gpu_smds.solvers.distance_fit`.
+    The ring has max(y) + 1 steps, so it changes with the labels of each call, as in smds. If a pair
+    is undefined, the map is fitted by :mod:`gpu_smds.solvers.distance_fit`.
 
     Parameters
     ----------
     threshold
-        Ring distances below it are defined.
+        Ring distances below this are defined.
     normalize_labels
         See :class:`BaseShape`.
     """
@@ -40,8 +40,8 @@ class ChainShape(BaseShape):
 class ClusterShape(BaseShape):
     """0 within a category, 1 between categories.
 
-    With more categories than components + 1 of equal size the embedding has tied eigenvalues and
-    is not determined.
+    With more than components + 1 categories of equal size, the embedding has tied eigenvalues and
+    is not unique.
     """
 
     def __init__(self, normalize_labels: bool = False) -> None:
@@ -58,7 +58,7 @@ class DiscreteCircularShape(BaseShape):
     Parameters
     ----------
     num_points
-        C, 12 for months; None takes max(y) + 1 of each call.
+        C, such as 12 for months; None takes max(y) + 1 of each call.
     normalize_labels
         See :class:`BaseShape`.
     """
@@ -72,7 +72,7 @@ class DiscreteCircularShape(BaseShape):
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
         cycle = np.max(y) + 1.0 if self.num_points is None else float(self.num_points)
         direct = np.abs(y[:, None] - y[None, :])
-        if np.ptp(y) >= cycle:  # else it changes nothing, and takes most of the time
+        if np.ptp(y) >= cycle:  # else mod changes nothing, but takes most of the time
             direct = np.mod(direct, cycle)
         distances: np.ndarray = np.minimum(direct, cycle - direct)
         return distances
@@ -125,10 +125,10 @@ class PolytopeShape(PointShape):
     n_dim
         Dimensions of the sphere.
     n_iter, lr
-        Steps of the repulsion and their size.
+        Number of repulsion steps, and their size.
     seed
-        Seed of the start. None is seed 0; in smds every call then draws another arrangement, so
-        that fit and score do not agree on the shape.
+        Seed of the first arrangement. None is seed 0; in smds, None draws another arrangement in
+        every call, so that fit and score use different shapes.
     normalize_labels
         See :class:`BaseShape`.
     """
@@ -178,7 +178,7 @@ class GraphGeodesicShape(BaseShape):
     Parameters
     ----------
     n_neighbors
-        Neighbours that each sample is joined to.
+        Number of neighbours to which each sample is connected.
     normalize_labels
         See :class:`BaseShape`.
     """
@@ -199,7 +199,7 @@ class GraphGeodesicShape(BaseShape):
         distances: np.ndarray = np.asarray(shortest_path(graph, method="auto", directed=False))
         if not np.isfinite(distances).all():
             raise ValueError(
-                f"the graph of {neighbors} nearest neighbours falls apart: raise n_neighbors of "
-                "GraphGeodesicShape"
+                f"the graph of {neighbors} nearest neighbours is not connected: raise "
+                "n_neighbors of GraphGeodesicShape"
             )
         return distances

@@ -49,7 +49,7 @@ class SphericalShape(_LatitudeLongitude, PointShape):
 class CylindricalShape(_LatitudeLongitude, PointShape):
     """Straight-line distances on a cylinder: column 0 is the height, column 1 the angle.
 
-    Both are in degrees, the height too, as in smds.
+    Both are in degrees, even the height, as in smds.
     """
 
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
@@ -77,8 +77,8 @@ class GeodesicShape(_LatitudeLongitude):
 class TorusShape(BaseShape):
     """Shortest paths on a flat torus; labels ``(n, 2)`` are fractions of a turn in [0, 1].
 
-    More columns are reduced to two by PCA, a missing one is zero, as in smds. Normalisation maps
-    both columns together to [0, 1].
+    More than two columns are reduced to two by PCA, and a missing second one is zero, as in smds.
+    Normalisation maps both columns together to [0, 1].
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class TorusShape(BaseShape):
 class KleinBottleShape(BaseShape):
     """Shortest paths on a flat Klein bottle; labels ``(n, 2)`` in [0, 1].
 
-    (u, 0) is (u, 1), and (0, v) is (1, 1 − v). A missing column is zero.
+    (u, 0) and (u, 1) are one point, and so are (0, v) and (1, 1 − v). A missing column is zero.
     """
 
     y_ndim = 2
