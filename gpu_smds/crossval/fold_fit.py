@@ -31,7 +31,7 @@ from gpu_smds.sites.status import Status
 from gpu_smds.solvers.distance_fit import bytes_of_distance_fit, fit_distances
 from gpu_smds.solvers.fold_solver import Labels
 from gpu_smds.solvers.own_rows import OwnRows
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FoldFit:
     fold, alpha
         Their indices.
     Z
-        ``(b, n_test, Σ k)`` projected test rows of all manifolds, up to a shift.
+        ``(b, n_test, Σ width)`` projected test rows of all manifolds, up to a shift.
     undetermined, unconverged
         ``(T, b)`` bool, per manifold.
     constant, non_finite
@@ -69,13 +69,15 @@ class FoldFit:
 
 
 def bytes_of_fits(
-    sites: Sites, folds: Folds, solver: Solver, ideals: Ideals, device: torch.device
+    sites: Sites, folds: Folds, solver: SolverSpec, ideals: Ideals, device: torch.device
 ) -> int:
     """Peak bytes per site of :func:`fit_folds`."""
     incomplete = any(ideals.incomplete)
     size = size_of(sites, folds, ideals.width)
     total = bytes_per_site(sites, folds, solver, size, incomplete, device)
-    return total + (bytes_of_distance_fit(size.n_train, size.d) if incomplete else 0)
+    if incomplete:
+        total += bytes_of_distance_fit(size.n_train, size.d, size.columns)
+    return total
 
 
 def fit_folds(states: CentredStates, plan: FoldPlan) -> Iterator[FoldFit]:
@@ -95,6 +97,7 @@ def _fit_fold(fold: FoldSystem) -> Iterator[FoldFit]:
     ]
     shape = (len(plan.ideals), len(fold.states))
     unconverged = torch.zeros(shape, dtype=torch.bool, device=fold.constant.device)
+    placed = [(incomplete, fold.project(fit.Wt)) for incomplete, fit in to_distances]
     for incomplete, fit in to_distances:
         unconverged[incomplete.target] = ~fit.converged
     solver = plan.solver
@@ -102,8 +105,8 @@ def _fit_fold(fold: FoldSystem) -> Iterator[FoldFit]:
     if not solver.kind.penalised:
         fits = repeat(next(fits), len(solver.alphas))
     for a, (Z, undetermined) in enumerate(fits):
-        for incomplete, fit in to_distances:
-            Z[..., incomplete.projected] = fold.project(fit.Wt)
+        for incomplete, projected in placed:
+            Z[..., incomplete.projected] = projected
             undetermined[incomplete.target] = False
         yield FoldFit(
             fold.number,
@@ -137,7 +140,7 @@ class RowsFit:
 
 
 def fit_rows(
-    states: CentredStates, rows: Rows, n_rows: int, embedding: Embedding, solver: Solver
+    states: CentredStates, rows: Rows, n_rows: int, embedding: Embedding, solver: SolverSpec
 ) -> RowsFit:
     """Fit one map per site of a block on some rows, with the first of the solver's alphas.
 
@@ -163,7 +166,7 @@ def fit_rows(
         Wt, unconverged = fit.Wt, ~fit.converged
     else:
         labels = Labels(Y, partial(torch.matmul, x.mT, Y))
-        Wt, undetermined = solver.kind.fit(OwnRows(x), labels)
+        Wt, undetermined = solver.kind.fit(OwnRows(x, solver.kind.matrix_dtype), labels)
     causes = {
         Status.UNDETERMINED: undetermined,
         Status.NOT_CONVERGED: unconverged,
@@ -174,10 +177,11 @@ def fit_rows(
 
 
 def bytes_of_rows_fit(
-    sites: Sites, rows: Folds, solver: Solver, embedding: Embedding, device: torch.device
+    sites: Sites, rows: Folds, solver: SolverSpec, embedding: Embedding, device: torch.device
 ) -> int:
     """Peak bytes per site of :func:`fit_rows`, with the rows as the only fold."""
     size = size_of(sites, rows, embedding.Y.shape[1])
     total = bytes_per_site(sites, rows, solver, size, True, device)
-    incomplete = embedding.incomplete is not None
-    return total + (bytes_of_distance_fit(size.n_train, size.d) if incomplete else 0)
+    if embedding.incomplete is not None:
+        total += bytes_of_distance_fit(size.n_train, size.d, size.columns)
+    return total

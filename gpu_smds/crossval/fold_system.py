@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from gpu_smds.sites.centred_by_passes import is_streamed
 from gpu_smds.sites.rows import Rows, runs
 from gpu_smds.solvers.fold_solver import FoldSize, Labels
 from gpu_smds.solvers.ridge_systems import primal, signs
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 # A block of more stretches than this is gathered entry by entry.
 _MOST_STRETCHES = 64
@@ -50,12 +51,12 @@ class FoldPlan:
     """
 
     folds: Folds
-    solver: Solver
+    solver: SolverSpec
     ideals: Ideals
     reducer: Tensor
 
     @classmethod
-    def of(cls, folds: Folds, solver: Solver, ideals: Ideals, sites: Sites) -> FoldPlan:
+    def of(cls, folds: Folds, solver: SolverSpec, ideals: Ideals, sites: Sites) -> FoldPlan:
         """Build the reducer.
 
         Raises
@@ -96,7 +97,12 @@ def size_of(sites: Sites, folds: Folds, columns: int) -> FoldSize:
 
 
 def bytes_per_site(
-    sites: Sites, folds: Folds, solver: Solver, size: FoldSize, written: bool, device: torch.device
+    sites: Sites,
+    folds: Folds,
+    solver: SolverSpec,
+    size: FoldSize,
+    written: bool,
+    device: torch.device,
 ) -> int:
     """Peak bytes of a site's states and of its folds, including those of the solver.
 
@@ -107,9 +113,9 @@ def bytes_per_site(
     thin = len(folds) * (columns + 3) * d + 4 * columns * (size.n + d)
     rows = size.n_train * d if written else 0
     matrices = 0
-    if solver.kind.gram is not None and size.in_features:
+    if solver.kind.matrix_dtype is not None and size.in_features:
         matrices = ((len(folds) if folds.partition else 0) + 1) * d * d
-    elif solver.kind.gram is not None:
+    elif solver.kind.matrix_dtype is not None:
         matrices = size.n**2 + size.n_train**2
     own = solver.kind.bytes_per_site(size)
     return sites.bytes_per_site(written) + 8 * (thin + rows + matrices) + own
@@ -190,7 +196,11 @@ class FoldSystem:
         return lost if self.scale is None else lost / self.scale.square()
 
     def train(self) -> Tensor:
-        """Training rows ``(b, n_train, d)``, centred and scaled."""
+        """Training rows ``(b, n_train, d)``, centred and scaled; copied when first asked for."""
+        return self._train
+
+    @cached_property
+    def _train(self) -> Tensor:
         # If there is a scale, the shift and the states are in the units of the raw states.
         train = self.states.x[:, self.rows.train] - self.shift[:, None]
         return train if self.scale is None else train.div_(self.scale[:, None])
@@ -205,15 +215,14 @@ class FoldSystem:
         W = Wt if self.scale is None else Wt / self.scale[..., None]
         return self.states.project(W, self.rows.test)
 
-    def matrix(self, train: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Scatter or Gram matrix of the training rows, from ``train`` if nothing is shared.
+    def matrix(self) -> Tensor:
+        """Scatter or Gram matrix of the training rows, as the solver needs it.
 
         A part of the shared Gram matrix is not centred by the training rows. The solution is
         centred instead, which is equivalent.
         """
         if self.shared is None:
-            assert train is not None
-            own = train.to(dtype)
+            own = self.train().to(self.plan.solver.kind.matrix_dtype)
             return scatter(own) if self.in_features else gram(own)
         rows = self.rows.train
         if not self.in_features:
@@ -224,11 +233,10 @@ class FoldSystem:
             C /= self.scale[:, None, :]
         return C
 
-    def test_gram(self, train: Tensor | None) -> Tensor:
+    def test_gram(self) -> Tensor:
         """Products ``(b, n_test, n_train)`` of the test rows with the training rows."""
         if self.shared is None:
-            assert train is not None
-            return self.project(train.mT)
+            return self.project(self.train().mT)
         return _sub_block(self.shared[0], self.rows.test, self.rows.train, "gram beside")
 
 
@@ -276,14 +284,14 @@ def _constant(states: CentredStates, fold: Fold, train_shift: Tensor, test_shift
     )
 
 
-def shared_gram(states: CentredStates, folds: Folds, solver: Solver) -> list[Tensor] | None:
+def shared_gram(states: CentredStates, folds: Folds, solver: SolverSpec) -> list[Tensor] | None:
     """Matrices that all folds share: the scatter of each test part, or the Gram matrix of all rows.
 
     None if the folds share nothing: if no matrix is needed; in the dual form, for z-scores of the
     training rows, which change every inner product; in the primal form, for index pairs whose
     training part is not the rest.
     """
-    dtype = solver.kind.gram
+    dtype = solver.kind.matrix_dtype
     if dtype is None:
         return None
     x = states.x.to(dtype)

@@ -40,7 +40,8 @@ class Folds:
     Attributes
     ----------
     order
-        ``(n,)`` order in which rows are to be read; the folds index the reordered rows.
+        ``(n,)`` order in which rows are to be read; the folds index the reordered rows. Labels are
+        brought into it by :meth:`gpu_smds.crossval.question.Question.in_order`.
     partition
         True if the test parts are disjoint, cover all rows, and each training part is all
         rows but the test part. Test parts are then contiguous, and the scatter of a training

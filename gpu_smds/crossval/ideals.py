@@ -18,10 +18,10 @@ from gpu_smds.geometry.defined_pairs import DefinedPairs
 from gpu_smds.geometry.embedding import Embedding
 from gpu_smds.geometry.manifold import Manifold
 from gpu_smds.metrics.reference import Ideal
-from gpu_smds.metrics.scores import needs_whole, prepare, score_projections
+from gpu_smds.metrics.scores import METRICS, needs_whole, prepare, score_projections
 from gpu_smds.sites.rows import take
 from gpu_smds.sites.status import Status, raise_status, undefined
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Target:
                     embedding, ideal, status = None, None, Status.DEGENERATE_LABELS
                 else:
                     status = Status.OK if embedding.determined else Status.UNDETERMINED
-                    if "shepard_goodness_score" in metrics and ideal.all_equal:
+                    if any(METRICS[m].ranks for m in metrics) and ideal.all_equal:
                         status = Status.EQUAL_DISTANCES
             if ideal is not None:
                 prepare(ideal, metrics)
@@ -167,7 +167,7 @@ class Ideals:
         targets: Sequence[Target],
         metrics: Sequence[str],
         folds: Folds,
-        solver: Solver,
+        solver: SolverSpec,
         device: torch.device,
     ) -> None:
         self._targets = targets

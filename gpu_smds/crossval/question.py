@@ -14,7 +14,7 @@ from gpu_smds.crossval.folds import Folds, resolve_folds
 from gpu_smds.crossval.ideals import Ideals, Target
 from gpu_smds.geometry.manifold import Manifold, resolve_manifold
 from gpu_smds.metrics.scores import metric_name
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,13 @@ class Question:
         ordered: np.ndarray = values[self.folds.order]
         return ordered
 
+    def share(self, budget: int, targets: int) -> int:
+        """Bytes that the ideal distances of one target may take in one fold.
+
+        All of them together take an eighth of the memory budget.
+        """
+        return budget // (8 * targets * len(self.folds))
+
     def target(
         self,
         manifold: Manifold,
@@ -105,8 +112,8 @@ class Question:
         asked = self.metrics if metrics is None else metrics
         return Target.of(manifold, self.folds, self.in_order(given), device, keep_bytes, asked)
 
-    def ideals(self, solver: Solver, device: torch.device, budget: int) -> Ideals:
+    def ideals(self, solver: SolverSpec, device: torch.device, budget: int) -> Ideals:
         """All manifolds in every fold, with distances that share a memory budget."""
-        keep = budget // (8 * len(self.manifolds) * len(self.folds))
+        keep = self.share(budget, len(self.manifolds))
         targets = [self.target(manifold, device, keep) for manifold in self.manifolds]
         return Ideals(targets, self.metrics, self.folds, solver, device)

@@ -21,7 +21,7 @@ from gpu_smds.sites.checkpoint import fingerprint
 from gpu_smds.sites.job import Job
 from gpu_smds.sites.memory import most_sites
 from gpu_smds.sites.place import Place
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ScoreJob:
     status: Tensor
 
     @classmethod
-    def of(cls, place: Place, question: Question, solver: Solver, ideals: Ideals) -> ScoreJob:
+    def of(cls, place: Place, question: Question, solver: SolverSpec, ideals: Ideals) -> ScoreJob:
         """Plan the fits, which depend on the labels only.
 
         Raises

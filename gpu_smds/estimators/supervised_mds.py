@@ -36,7 +36,7 @@ from gpu_smds.metrics.reference import Ideal
 from gpu_smds.metrics.scores import metric_name, score_projections
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.status import Status
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 _KIND = "gpu_smds.SupervisedMDS"
 # Singular values of W up to this count as zero in inverse_transform, as in smds.
@@ -116,7 +116,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             outside their range.
         """
         name = type(self).__name__
-        solver = Solver.of(self.alpha, self.orthonormal, None, self.dtype, single=name)
+        solver = SolverSpec.of(self.alpha, self.orthonormal, None, self.dtype, single=name)
         as_flag(self.gpu_accel, "gpu_accel")
         model = self._resolve_parametrization()
         X, labels = self._training_data(X, y, model)

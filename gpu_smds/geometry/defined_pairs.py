@@ -81,9 +81,14 @@ class DefinedPairs:
 def _starts(completed: Tensor, k: int) -> Tensor:
     """Configurations ``(s, n, k)``: MDS of completed distances ``(n, n)``, then random ones."""
     embedding, _ = classical_mds(completed, k)
-    count = _RANDOM_STARTS.get(k, _RANDOM_STARTS_ELSE)
+    count = count_of_starts(k) - 1
     drawn = np.random.default_rng(0).normal(size=(count, *embedding.shape))
     return torch.cat((embedding[None], torch.from_numpy(drawn).to(embedding)))
+
+
+def count_of_starts(k: int) -> int:
+    """Number of configurations in k dimensions to start from."""
+    return 1 + _RANDOM_STARTS.get(k, _RANDOM_STARTS_ELSE)
 
 
 def _graph(D: Tensor) -> csr_array:

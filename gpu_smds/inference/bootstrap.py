@@ -28,7 +28,7 @@ from gpu_smds.sites.memory import most_sites
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.rows import take
 from gpu_smds.sites.status import undefined
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 _METRIC = "scale_normalized_stress"
 
@@ -138,7 +138,7 @@ def bootstrap_map(
     """
     n_resamples = as_integer(n_resamples, "n_resamples", least=2)
     seed = as_integer(seed, "seed", countable=False)
-    how = Solver.of(alpha, orthonormal, standardize, None, solver, single="bootstrap_map")
+    how = SolverSpec.of(alpha, orthonormal, standardize, None, solver, single="bootstrap_map")
     place = Place.of(X, device, memory_budget)
     question = Question.of(place.sites.n, y, manifold, _METRIC, cv, groups, n_components)
     resamples = _Resamples.of(place, question, how, groups, n_resamples, seed)
@@ -180,7 +180,7 @@ class _Resamples:
         cls,
         place: Place,
         question: Question,
-        solver: Solver,
+        solver: SolverSpec,
         groups: Any,
         count: int,
         seed: int,

@@ -1,4 +1,8 @@
-"""Is a score more than chance? A permutation test of every site."""
+"""Is a score more than chance? A permutation test of every site.
+
+How all permutations share one factorisation is the solver's: ``FoldSolver.permuted``, for ridge the
+hat matrix of :mod:`gpu_smds.solvers.hat_matrix`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ from gpu_smds.sites.job import Job
 from gpu_smds.sites.memory import most_sites
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.status import Status
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 # Bytes of the embeddings and projections of the permutations that are processed together.
 _CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}
@@ -62,9 +66,10 @@ def significance_map(
 ) -> SignificanceMap:
     """Test the score of every site against its scores under permuted labels.
 
-    A site's states are factorised once per fold; all permutations are right-hand sides of that
-    factorisation. The permutations are the same at every site, so that the dependence between sites
-    is kept and costs the family-wise correction no power. smds has no counterpart.
+    Ridge factorises a site's states once per fold, and one hat matrix then projects the test rows
+    for all permutations; orthonormal maps share the products between samples. The permutations are
+    the same at every site, so that the dependence between sites is kept and costs the family-wise
+    correction no power. smds has no counterpart.
 
     Parameters
     ----------
@@ -109,7 +114,7 @@ def significance_map(
     if exchange is None:
         exchange = "rows" if groups is None else "within_groups"
     check_choice(exchange, EXCHANGES, "exchange")
-    how = Solver.of(alpha, orthonormal, standardize, None, solver, single="significance_map")
+    how = SolverSpec.of(alpha, orthonormal, standardize, None, solver, single="significance_map")
     place = Place.of(X, device, memory_budget)
     with warnings.catch_warnings():
         # The groups may be meant for the exchange only, which a splitter cannot know.
@@ -172,7 +177,7 @@ class _Test:
         cls,
         place: Place,
         question: Question,
-        solver: Solver,
+        solver: SolverSpec,
         drawn: Permutations,
         across: bool,
     ) -> Self:
@@ -246,7 +251,7 @@ class _Test:
         """Add the scores of one fold to ``total (b, m + 1)``; returns its statuses ``(b,)``."""
         f, labels = fold.number, self.labels
         trials = labels.embeddings(f, slice(0, _TRIALS))
-        projected = self.plan.solver.kind.relabelled(fold, trials, total.shape[1])
+        projected = self.plan.solver.kind.permuted(fold, trials, total.shape[1])
         state = self.status.new_zeros(len(total))
         for chunk in chunks:
             Z, undetermined = projected(labels.embeddings(f, chunk))
@@ -267,7 +272,7 @@ class _Test:
         """Bytes that a site takes, and the number of permutations that are processed together."""
         place, folds, solver = self.place, self.question.folds, self.plan.solver
         size, count = self.plan.size(place.sites), len(self.drawn.in_order)
-        of_solver, again = solver.kind.bytes_of_relabelling(size, _TRIALS)
+        of_solver, again = solver.kind.bytes_of_permutations(size, _TRIALS)
         # Several copies of embeddings and projections, and the row numbers that index them.
         k = max(size.columns, solver.kind.width(size.columns))
         one = 8 * (k * (2 * size.n_train + 4 * size.n_test) + 2 * (size.n_train + size.n_test))

@@ -13,7 +13,7 @@ from gpu_smds.crossval.ideals import Ideals, Target
 from gpu_smds.crossval.question import Question
 from gpu_smds.sites.rows import Rows
 from gpu_smds.sites.status import Status
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 
 class PermutedLabels(Protocol):
@@ -113,7 +113,7 @@ class AcrossParts:
     def __init__(
         self,
         question: Question,
-        solver: Solver,
+        solver: SolverSpec,
         permutations: Tensor,
         device: torch.device,
         budget: int,

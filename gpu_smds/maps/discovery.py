@@ -22,7 +22,7 @@ from gpu_smds.metrics.scores import METRICS
 from gpu_smds.sites.checkpoint import Checkpoint
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.status import Status
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,7 +236,7 @@ def discover(
     ValueError
         Arguments do not fit each other, or no manifold takes the labels.
     """
-    how = Solver.of(alpha, orthonormal, standardize, None, solver, single="discover")
+    how = SolverSpec.of(alpha, orthonormal, standardize, None, solver, single="discover")
     n_shuffles = as_integer(n_shuffles, "n_shuffles")
     if n_shuffles == 1:
         raise ValueError(f"n_shuffles must be 0 or at least 2, got {n_shuffles}")
@@ -246,7 +246,7 @@ def discover(
     question = Question.of(
         place.sites.n, y, candidates(manifolds), metrics, cv, groups, n_components
     )
-    keep = place.budget // (8 * len(question.manifolds) * (1 + n_shuffles) * len(question.folds))
+    keep = question.share(place.budget, len(question.manifolds) * (1 + n_shuffles))
     targets, skipped = _targets(question, place, keep)
     shuffled = _shuffled(question, list(targets.values()), n_shuffles, seed, place, keep)
     every = [*targets.values(), *shuffled]

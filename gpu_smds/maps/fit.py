@@ -26,7 +26,7 @@ from gpu_smds.sites.memory import most_sites
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.rows import Rows
 from gpu_smds.sites.status import Status, raise_status, undefined
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 
 def fit_map(
@@ -55,7 +55,7 @@ def fit_map(
     """
     if isinstance(manifold, list | tuple):
         raise ValueError("fit_map takes one manifold and one alpha, not lists")
-    how = Solver.of(alpha, orthonormal, standardize, dtype, solver, single="fit_map")
+    how = SolverSpec.of(alpha, orthonormal, standardize, dtype, solver, single="fit_map")
     place = Place.of(X, device, memory_budget)
     sites = place.sites
     labels = as_labels(y, sites.n)
@@ -110,7 +110,7 @@ def fit_sites(
     place: Place,
     rows: Rows,
     embedding: Embedding,
-    solver: Solver,
+    solver: SolverSpec,
     progress: Progress = False,
     checkpoint: str | Path | Checkpoint | None = None,
 ) -> SiteMaps:

@@ -24,7 +24,7 @@ from gpu_smds.sites.job import Job
 from gpu_smds.sites.memory import most_sites
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.status import Status, check_statuses, undefined
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 _KIND = "gpu_smds.FittedMap"
 _ARRAYS = ("W", "mean", "scale", "Y")
@@ -56,7 +56,7 @@ class FittedMap:
     Y: Tensor
     status: np.ndarray
     manifold: Manifold
-    solver: Solver
+    solver: SolverSpec
     # Data on which transfer_map(cv=...) refits; references, not copies, and never saved.
     source: tuple[Any, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
@@ -141,7 +141,7 @@ class FittedMap:
             status = arrays["status"].reshape(sites)  # a file stores () as (1,)
             _check_arrays(arrays, (*sites, d))
             check_statuses(status)
-            solver = Solver.from_json(facts)
+            solver = SolverSpec.from_json(facts)
             source = from_json(facts["manifold"])
             columns = arrays["Y"].shape[-1]
             if facts["n_components"] != columns or len(arrays["Y"]) < 2:

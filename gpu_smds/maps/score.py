@@ -16,7 +16,7 @@ from gpu_smds.maps.score_map import ScoreMap
 from gpu_smds.sites.checkpoint import Checkpoint
 from gpu_smds.sites.job import Job
 from gpu_smds.sites.place import Place
-from gpu_smds.solvers.spec import Solver
+from gpu_smds.solvers.spec import SolverSpec
 
 
 def score_map(
@@ -105,7 +105,7 @@ def score_map(
     """
     place = Place.of(X, device, memory_budget)
     question = Question.of(place.sites.n, y, manifold, metric, cv, groups, n_components)
-    how = Solver.of(alpha, orthonormal, standardize, dtype, solver)
+    how = SolverSpec.of(alpha, orthonormal, standardize, dtype, solver)
     plan = ScorePlan.of(place, question, how)
     place.run([plan.job], "scoring", progress, checkpoint)
     return plan.result()
@@ -124,11 +124,11 @@ class ScorePlan:
     job: Job
     _place: Place
     _question: Question
-    _solver: Solver
+    _solver: SolverSpec
     _scores: ScoreJob
 
     @classmethod
-    def of(cls, place: Place, question: Question, solver: Solver) -> Self:
+    def of(cls, place: Place, question: Question, solver: SolverSpec) -> Self:
         """Plan the scores of all sites."""
         ideals = question.ideals(solver, place.device, place.budget)
         scores = ScoreJob.of(place, question, solver, ideals)
@@ -152,7 +152,7 @@ class ScorePlan:
             for names in (_OF_THE_QUESTION, _OF_THE_SOLVER)
         )
         question = Question.of(place.sites.n, y, *of_question)
-        return cls.of(place, question, Solver.of(*of_solver))
+        return cls.of(place, question, SolverSpec.of(*of_solver))
 
     def result(self) -> ScoreMap:
         """The scores, once the job has run."""

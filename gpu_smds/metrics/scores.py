@@ -20,7 +20,7 @@ _NEAR_PERFECT = 1e-3
 
 
 class StressMetrics(Enum):
-    """Names of the metrics, as in ``smds.stress``."""
+    """Names of the metrics of smds, as in ``smds.stress``; metrics of your own need none."""
 
     SCALE_NORMALIZED_STRESS = "scale_normalized_stress"
     NON_METRIC_STRESS = "non_metric_stress"
@@ -92,6 +92,8 @@ class Metric:
         Function that computes the score of every site.
     whole
         Whether it needs all projected distances at once.
+    ranks
+        Whether it ranks the ideal distances, so that it is not defined if all are equal.
     reads
         Attributes of the ideal distances that it reads, in addition to the distances.
     """
@@ -99,12 +101,13 @@ class Metric:
     score: Callable[[Projections], Tensor]
     whole: bool
     reads: tuple[str, ...] = ()
+    ranks: bool = False
 
 
 METRICS = {
     "scale_normalized_stress": Metric(scale_normalized_score, whole=False),
     "non_metric_stress": Metric(non_metric_score, True, ("pair_index", "groups")),
-    "shepard_goodness_score": Metric(shepard_score, True, ("pair_index", "ranks")),
+    "shepard_goodness_score": Metric(shepard_score, True, ("pair_index", "ranks"), ranks=True),
     "normalized_stress": Metric(normalized_score, whole=False),
     "normalized_kl_divergence": Metric(kl_score, True, ("probabilities",)),
 }

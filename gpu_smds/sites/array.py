@@ -1,4 +1,7 @@
-"""Hidden states as an array of sites, read block by block."""
+"""Hidden states as an array of sites, read block by block.
+
+``Sites.raw`` is the only reader of X, and only :mod:`gpu_smds.sites.run_jobs` calls it.
+"""
 
 from __future__ import annotations
 

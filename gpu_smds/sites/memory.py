@@ -1,4 +1,9 @@
-"""The number of sites in a block, and of blocks that are processed at the same time."""
+"""The number of sites in a block, and of blocks that are processed at the same time.
+
+:func:`gpu_smds.sites.run_jobs.run_jobs` asks for it. What a site takes is told by the jobs: the
+states and folds in :func:`gpu_smds.crossval.fold_system.bytes_per_site`, a solver in its
+``bytes_per_site``, the metrics in :func:`gpu_smds.metrics.scores.bytes_of_pairs`.
+"""
 
 from __future__ import annotations
 

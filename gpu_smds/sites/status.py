@@ -11,18 +11,18 @@ class Status(IntEnum):
     """Outcome of one fit and score, stored in :attr:`gpu_smds.ScoreMap.status`.
 
     From ``NO_PROJECTION`` on, the score is NaN; smaller values qualify a score. If several apply,
-    the largest one is stored.
+    the largest one is stored. The comment beside each value says where it is decided.
     """
 
     OK = 0
-    UNDETERMINED = 1
-    EQUAL_DISTANCES = 2
-    NOT_CONVERGED = 3
-    NO_PROJECTION = 4
-    TOO_FEW = 5
-    DEGENERATE_LABELS = 6
-    CONSTANT = 7
-    NON_FINITE = 8
+    UNDETERMINED = 1  # the solver's fit(); of an embedding, geometry.classical_mds
+    EQUAL_DISTANCES = 2  # metrics.reference.Ideal.all_equal
+    NOT_CONVERGED = 3  # solvers.distance_fit.fit_distances
+    NO_PROJECTION = 4  # metrics.scores.score_projections
+    TOO_FEW = 5  # crossval.ideals.Target.of
+    DEGENERATE_LABELS = 6  # geometry.embedding.Embedding.of, metrics.reference.Ideal.degenerate
+    CONSTANT = 7  # sites.centred.CentredStates.constant
+    NON_FINITE = 8  # sites.centred.CentredStates.__init__, and centred_by_passes
 
     @property
     def explanation(self) -> str:

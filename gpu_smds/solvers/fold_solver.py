@@ -76,15 +76,14 @@ class FoldView(Protocol):
         """Products ``(b, n_test, k)`` of the test rows with maps ``(b, d, k)``."""
         ...
 
-    def matrix(self, train: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def matrix(self) -> Tensor:
         """Scatter ``(b, d, d)`` or Gram matrix ``(b, n_train, n_train)`` of the training rows.
 
-        ``train`` holds those rows; it may be None if the fold shares its matrix. The result is in a
-        workspace and may be overwritten.
+        Its dtype is :attr:`FoldSolver.matrix_dtype`. It is in a workspace and may be overwritten.
         """
         ...
 
-    def test_gram(self, train: Tensor | None) -> Tensor:
+    def test_gram(self) -> Tensor:
         """Products ``(b, n_test, n_train)`` of the test rows with the training rows."""
         ...
 
@@ -144,7 +143,7 @@ class FoldSize:
 #: Function from embeddings ``(c, k, n_train)`` of c label sets to projected test rows
 #: ``(b, c, k, n_test)``, up to a shift, and to a bool tensor that broadcasts to ``(b, c)`` and is
 #: true where they are undetermined.
-Relabelling = Callable[[Tensor], tuple[Tensor, Tensor]]
+PermutedProjections = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class FoldSolver(ABC):
@@ -181,7 +180,7 @@ class FoldSolver(ABC):
         return cls()
 
     @property
-    def gram(self) -> torch.dtype | None:
+    def matrix_dtype(self) -> torch.dtype | None:
         """Dtype of the scatter or Gram matrix that it needs, or None."""
         return None
 
@@ -198,8 +197,8 @@ class FoldSolver(ABC):
         """Bytes that it allocates per site, in addition to the fold's training rows and matrix."""
         return 0
 
-    def bytes_of_relabelling(self, size: FoldSize, trials: int) -> tuple[int, int]:
-        """Bytes that :meth:`relabelled` allocates per site, and per label set and site.
+    def bytes_of_permutations(self, size: FoldSize, trials: int) -> tuple[int, int]:
+        """Bytes that :meth:`permuted` allocates per site, and per label set and site.
 
         ``trials`` is the number of label sets on which the solver judges its precision.
         """
@@ -240,7 +239,7 @@ class FoldSolver(ABC):
         Wt = torch.cat([Wt for Wt, _ in fits], dim=-1)
         yield fold.project(Wt), torch.stack([undetermined for _, undetermined in fits])
 
-    def relabelled(self, fold: FoldView, trials: Tensor, count: int) -> Relabelling:
+    def permuted(self, fold: FoldView, trials: Tensor, count: int) -> PermutedProjections:
         """A function from other embeddings of a fold's training labels to projections.
 
         Parameters

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpu_smds.kernels.linalg import multiply
 from gpu_smds.solvers.fold_solver import FoldView
-from gpu_smds.solvers.minimum_norm import ridge_svd
+from gpu_smds.solvers.minimum_norm import ridge_factors, ridge_svd
 from gpu_smds.solvers.ridge_forms import Form, form_of
 
 
@@ -56,9 +56,8 @@ def apply_hat(Y: Tensor, factors: Sequence[Tensor]) -> Tensor:
 def _from_svd(form: Form, alpha: float, factors: list[Tensor], doubtful: Tensor) -> list[Tensor]:
     """The factors, with doubtful sites replaced by those from the SVD of the states."""
     T = form.train
-    U, S, Vt = torch.linalg.svd(T[doubtful], full_matrices=False)
-    gain = S / (S.square() + alpha)
-    maps = torch.zeros(len(T), T.shape[2], S.shape[1], dtype=T.dtype, device=T.device)
+    U, gain, Vt = ridge_factors(T[doubtful], alpha)
+    maps = torch.zeros(len(T), T.shape[2], gain.shape[1], dtype=T.dtype, device=T.device)
     maps[doubtful] = Vt.mT * gain[:, None]
     solved = form.fold.project(maps).mT[doubtful]
     if len(factors) == 1:

@@ -28,11 +28,18 @@ def ridge_svd(X: Tensor, Y: Tensor, alpha: float) -> Tensor:
     Wt : Tensor
         ``(*batch, d, k)``.
     """
-    U, S, Vt = torch.linalg.svd(X, full_matrices=False)
-    if alpha:
-        gain = S / (S.square() + alpha)
-    else:
-        cut = max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[..., :1]
-        gain = torch.where(cut < S, 1 / S, 0)
+    U, gain, Vt = ridge_factors(X, alpha)
     Wt: Tensor = Vt.mT @ (gain[..., None] * (U.mT @ Y))
     return Wt
+
+
+def ridge_factors(X: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """U ``(*batch, n, m)``, gain ``(*batch, m)`` and Vᵀ ``(*batch, m, d)`` of :func:`ridge_svd`.
+
+    The map of an embedding Y is V · gain · Uᵀ Y.
+    """
+    U, S, Vt = torch.linalg.svd(X, full_matrices=False)
+    if alpha:
+        return U, S / (S.square() + alpha), Vt
+    cut = max(X.shape[-2:]) * torch.finfo(S.dtype).eps * S[..., :1]
+    return U, torch.where(cut < S, 1 / S, 0), Vt

@@ -1,4 +1,7 @@
-"""Ridge on hardware with slow float64: float32 products and factors, refined in float64.
+"""Ridge with ``dtype=torch.float32``: float32 products and factors, refined in float64.
+
+For hardware with slow float64. Sites that do not converge are fitted in float64
+(:mod:`gpu_smds.solvers.ridge`). Minimum norm and orthonormal maps ignore the dtype.
 
 For real states, the float32 system is too inaccurate to be solved, and often not even positive
 definite. But it is a good preconditioner: conjugate gradients on the float64 states, with two thin
@@ -78,7 +81,7 @@ def refine(
     size = (residual * preconditioned).sum(-2, keepdim=True)
     goal = _TOLERANCE**2 * size
     for step in range(_MOST_STEPS):
-        running = size > goal
+        running = (size > goal) & ~unsolved[:, None, None]
         if step % _LOOK == 0 and not bool(running.any()):
             break
         image = apply(direction)
@@ -88,8 +91,7 @@ def refine(
         preconditioned = precondition(residual)
         before, size = size, (residual * preconditioned).sum(-2, keepdim=True)
         direction = preconditioned + torch.where(running, size / before, 0) * direction
-    # The residual of the recursion is checked against the true residual. A site without a factor
-    # has NaN, which counts as unsolved.
+    # The residual of the recursion is checked against the true residual. NaN counts as unsolved.
     residual = B - apply(solution)
     size = (residual * precondition(residual)).sum(-2, keepdim=True)
     solved = (size >= 0) & (size <= _SLACK**2 * goal)

@@ -18,14 +18,16 @@ class OwnRows:
     ----------
     rows
         ``(b, n, d)`` centred.
+    dtype
+        Dtype of their matrix.
     """
 
     shares = False
     centred = True
     cancelled = None
 
-    def __init__(self, rows: Tensor) -> None:
-        self._rows = rows
+    def __init__(self, rows: Tensor, dtype: torch.dtype | None = None) -> None:
+        self._rows, self._dtype = rows, dtype or rows.dtype
         self.n_train = self.n_test = rows.shape[1]
         self.in_features = primal(*rows.shape[1:])
 
@@ -46,11 +48,11 @@ class OwnRows:
         """Products ``(b, n, k)`` with maps ``(b, d, k)``."""
         return self._rows @ Wt
 
-    def matrix(self, train: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def matrix(self) -> Tensor:
         """Their scatter ``(b, d, d)`` or Gram matrix ``(b, n, n)``."""
-        rows = self._rows.to(dtype)
+        rows = self._rows.to(self._dtype)
         return scatter(rows) if self.in_features else gram(rows)
 
-    def test_gram(self, train: Tensor | None) -> Tensor:
+    def test_gram(self) -> Tensor:
         """Products ``(b, n, n)`` of the rows with each other."""
         return multiply(self._rows, self._rows.mT)

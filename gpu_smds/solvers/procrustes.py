@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gpu_smds.kernels.linalg import gram, multiply
-from gpu_smds.solvers.fold_solver import FoldSize, FoldSolver, FoldView, Labels, Relabelling
+from gpu_smds.solvers.fold_solver import FoldSize, FoldSolver, FoldView, Labels, PermutedProjections
 
 # The k × k matrix MᵀM has the squared condition number of M. Below this ratio of its eigenvalues
 # the error would reach the ninth digit, and an SVD of M is used instead.
@@ -35,8 +35,8 @@ class Procrustes(FoldSolver):
         """As :meth:`FoldSolver.fit`; it needs only the products of states and labels."""
         return closest_rotation(labels.products)
 
-    def relabelled(self, fold: FoldView, trials: Tensor, count: int) -> Relabelling:
-        """As :meth:`FoldSolver.relabelled`, all label sets at once."""
+    def permuted(self, fold: FoldView, trials: Tensor, count: int) -> PermutedProjections:
+        """As :meth:`FoldSolver.permuted`, all label sets at once."""
         T = fold.train()
 
         def rotated(Y: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,8 +64,8 @@ class Procrustes(FoldSolver):
 
         return from_products
 
-    def bytes_of_relabelling(self, size: FoldSize, trials: int) -> tuple[int, int]:
-        """As :meth:`FoldSolver.bytes_of_relabelling`."""
+    def bytes_of_permutations(self, size: FoldSize, trials: int) -> tuple[int, int]:
+        """As :meth:`FoldSolver.bytes_of_permutations`."""
         between = size.n_train * (size.n_train + size.n_test) * (size.d > size.n_train)
         rows = size.n_train * size.d
         return 8 * (rows + between), 16 * size.columns * size.d

@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from gpu_smds.solvers.fold_solver import FoldSize, FoldSolver, FoldView, Labels, Relabelling
+from gpu_smds.solvers.fold_solver import FoldSize, FoldSolver, FoldView, Labels, PermutedProjections
 from gpu_smds.solvers.hat_matrix import apply_hat, hat_factors
 from gpu_smds.solvers.minimum_norm import ridge_svd
 from gpu_smds.solvers.own_rows import OwnRows
@@ -54,9 +54,14 @@ class Ridge(FoldSolver):
         return cls(alphas, dtype)
 
     @property
-    def gram(self) -> torch.dtype | None:
-        """As :attr:`FoldSolver.gram`; minimum norm needs no matrix."""
+    def matrix_dtype(self) -> torch.dtype | None:
+        """As :attr:`FoldSolver.matrix_dtype`; minimum norm needs no matrix."""
         return self.dtype if any(self.alphas) else None
+
+    @property
+    def _decomposes(self) -> bool:
+        """Whether all penalties share one eigendecomposition."""
+        return not self._refines and sum(alpha > 0 for alpha in self.alphas) >= _PATH
 
     @property
     def _refines(self) -> bool:
@@ -71,7 +76,7 @@ class Ridge(FoldSolver):
             work += (3 if size.in_features else 2) * m**2
             if self._refines:
                 work += size.n * size.d // 2
-        if len(self.alphas) >= _PATH:
+        if self._decomposes:
             work += 4 * m**2
         if 0.0 in self.alphas:
             work += 3 * small * (size.n_train + size.d) + 4 * small**2
@@ -80,7 +85,7 @@ class Ridge(FoldSolver):
     def fit(self, fold: FoldView, labels: Labels) -> tuple[Tensor, Tensor]:
         """As :meth:`FoldSolver.fit`, with the first penalty."""
         alpha = self.alphas[0]
-        form = form_of(fold, self.dtype)
+        form = form_of(fold)
         if alpha == 0:
             Wt = ridge_svd(form.train, labels.Y, 0.0)
         elif self._refines:
@@ -98,27 +103,27 @@ class Ridge(FoldSolver):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """As :meth:`FoldSolver.projections`, for each penalty."""
         probe = fold.probe
-        determined = torch.zeros(len(columns), len(probe), dtype=torch.bool, device=probe.device)
+        none = torch.zeros(len(columns), len(probe), dtype=torch.bool, device=probe.device)
         penalised = self._penalised(fold, labels, columns)
         for alpha in self.alphas:
             if alpha == 0:
-                yield fold.project(ridge_svd(fold.train(), labels.Y, 0.0)), determined
+                yield fold.project(ridge_svd(fold.train(), labels.Y, 0.0)), none
             else:
-                yield next(penalised), determined
+                yield next(penalised), none
 
     def _penalised(
         self, fold: FoldView, labels: Labels, columns: Sequence[slice]
     ) -> Iterator[Tensor]:
         """Projections for each penalty above 0."""
         penalties = [alpha for alpha in self.alphas if alpha]
-        form = form_of(fold, self.dtype)
+        form = form_of(fold)
         if self._refines:
             for alpha, matrix in _each(penalties, form.matrix):
                 yield fold.project(_refined(form, matrix, labels.Y, alpha))
             return
         right = form.right(labels)
         solutions: Iterator[RidgeSolution]
-        if len(penalties) >= _PATH:
+        if self._decomposes:
             solutions = form.path(right, penalties)
         else:
             each = _each(penalties, form.matrix)
@@ -133,19 +138,19 @@ class Ridge(FoldSolver):
                 Z[doubtful] = fold.project(Wt)[doubtful]
             yield Z
 
-    def relabelled(self, fold: FoldView, trials: Tensor, count: int) -> Relabelling:
-        """As :meth:`FoldSolver.relabelled`: one hat matrix serves all label sets."""
+    def permuted(self, fold: FoldView, trials: Tensor, count: int) -> PermutedProjections:
+        """As :meth:`FoldSolver.permuted`: one hat matrix serves all label sets."""
         factors = hat_factors(fold, self.alphas[0], trials)
-        determined = torch.zeros(1, 1, dtype=torch.bool, device=trials.device)
+        none = torch.zeros(1, 1, dtype=torch.bool, device=trials.device)
 
         def linear(Y: Tensor) -> tuple[Tensor, Tensor]:
             Z = apply_hat(Y.flatten(0, 1), factors)
-            return Z.unflatten(1, Y.shape[:2]), determined
+            return Z.unflatten(1, Y.shape[:2]), none
 
         return linear
 
-    def bytes_of_relabelling(self, size: FoldSize, trials: int) -> tuple[int, int]:
-        """As :meth:`FoldSolver.bytes_of_relabelling`."""
+    def bytes_of_permutations(self, size: FoldSize, trials: int) -> tuple[int, int]:
+        """As :meth:`FoldSolver.bytes_of_permutations`."""
         n_train, n_test, d = size.n_train, size.n_test, size.d
         thin = in_factors(n_train, n_test, d)
         hat = d * (n_train + n_test) if thin else n_test * n_train

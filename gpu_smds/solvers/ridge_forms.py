@@ -1,4 +1,7 @@
-"""The two forms of ridge regression: features × features for d ≤ n, samples × samples for d > n.
+"""The two forms of ridge regression: features × features (primal) and samples × samples (dual).
+
+The primal form is used up to 1.2 times as many features as training rows, see
+:func:`gpu_smds.solvers.ridge_systems.primal`.
 
 Both turn labels into right-hand sides, solutions into maps, and solutions into projections.
 """
@@ -9,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from gpu_smds.kernels.linalg import multiply
@@ -25,14 +27,12 @@ class Form(ABC):
     ----------
     fold
         The fold of b sites.
-    dtype
-        Dtype of the matrix C.
     """
 
-    def __init__(self, fold: FoldView, dtype: torch.dtype) -> None:
-        self.fold, self._dtype = fold, dtype
+    def __init__(self, fold: FoldView) -> None:
+        self.fold = fold
 
-    @cached_property
+    @property
     def train(self) -> Tensor:
         """Training rows ``(b, n_train, d)``."""
         return self.fold.train()
@@ -40,7 +40,7 @@ class Form(ABC):
     @cached_property
     def matrix(self) -> Tensor:
         """C ``(b, m, m)``, which solving overwrites."""
-        return self.fold.matrix(None if self.fold.shares else self.train, self._dtype)
+        return self.fold.matrix()
 
     def solve(self, matrix: Tensor, right: Tensor, alpha: float) -> RidgeSolution:
         """Solutions for right-hand sides ``(b, m, k)``; the matrix is overwritten."""
@@ -160,7 +160,7 @@ class Dual(Form):
     @cached_property
     def test_gram(self) -> Tensor:
         """Products ``(b, n_test, n_train)`` of the test rows with the training rows."""
-        return self.fold.test_gram(None if self.fold.shares else self.train)
+        return self.fold.test_gram()
 
     @cached_property
     def probe(self) -> Tensor:
@@ -209,9 +209,9 @@ class Dual(Form):
         return self.map(A), unsolved
 
 
-def form_of(fold: FoldView, dtype: torch.dtype = torch.float64) -> Form:
+def form_of(fold: FoldView) -> Form:
     """The system of a fold, in primal or dual form."""
-    return Primal(fold, dtype) if fold.in_features else Dual(fold, dtype)
+    return Primal(fold) if fold.in_features else Dual(fold)
 
 
 def in_factors(n_train: int, n_test: int, d: int) -> bool:

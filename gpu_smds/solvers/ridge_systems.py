@@ -1,7 +1,7 @@
 """Regularised linear systems of many sites: by Cholesky, or for many penalties at once.
 
-All functions take float64 tensors with leading batch axes and one column per right-hand side, and
-report where the result has lost its digits.
+All functions take float64 tensors of b sites and one column per right-hand side, and report where
+the result has lost its digits.
 """
 
 from collections.abc import Iterator, Sequence

@@ -26,7 +26,7 @@ STANDARDIZE = (None, "train", "all")
 
 
 @dataclass(frozen=True)
-class Solver:
+class SolverSpec:
     """How maps are fitted.
 
     Attributes

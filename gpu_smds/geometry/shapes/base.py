@@ -16,6 +16,8 @@ from gpu_smds._arguments import as_flag, as_real
 class BaseShape(ABC):
     """Ideal geometry of labels, as pairwise distances. Subclass it for shapes of your own.
 
+    A row in ``SHAPES`` of :mod:`gpu_smds.geometry.shapes` gives a shape a name.
+
     A subclass defines ``_compute_distances`` and may set the class attributes below. Counterpart
     of ``smds.shapes.BaseShape``, whose subclasses work here with the import changed.
 
