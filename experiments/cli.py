@@ -27,6 +27,8 @@ circle (Supervised Multi-Dimensional Scaling). A score of 1 is a perfect circle,
 what unstructured data scores.
 
 Start with: gpu-smds all
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (the same command goes on from there).
 """
 
 # What is raised for an unknown option or argument; typer has moved it, but not what it is of.
@@ -67,7 +69,6 @@ app = typer.Typer(
     cls=_Commands,
     help=HELP,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

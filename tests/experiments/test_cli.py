@@ -587,3 +587,32 @@ def test_models_command():
     output = run("models")
     assert "meta-llama/Llama-3.1-8B-Instruct" in output
     assert "smollm2" in output
+
+
+def _complete(words):
+    """What a shell would offer for the last of some words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ
+        | {
+            "_GPU_SMDS_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        },
+    )
+    return done.stdout.split()
+
+
+def test_the_shell_completes_commands_and_options():
+    assert _complete(["gpu-smds", "sig"]) == ["significance"]
+    assert _complete(["gpu-smds", "all", "--perm"]) == ["--permutations"]
+    assert _complete(["gpu-smds", "all", "--protocol", ""]) == ["study", "clean"]
+
+
+def test_help_says_how_to_complete_and_what_exit_codes_mean():
+    said = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+    assert "--install-completion" in said
+    assert "0 done, 1 failed, 2 wrong use, 130 interrupted" in said
