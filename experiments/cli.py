@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from experiments.console import Screen
-from experiments.options import Options
+from experiments.options import COMMANDS, DECLARED, GROUPS, Declared, Options, spellings
 from experiments.visible import visible
-from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
 from extract.errors import ExtractError, UsageError
 
 HELP = """Where in a language model does a feature manifold live?
@@ -75,275 +74,91 @@ app = typer.Typer(
 )
 
 
-class PositionMode(StrEnum):
-    """How tokens become columns."""
+class _Command(TyperCommand):
+    """A command whose help lists its options under headings."""
 
-    word = "word"
-    raw = "raw"
-
-
-class Quantize(StrEnum):
-    """Quantisation of the weights."""
-
-    none = "none"
-    four = "4bit"
-    eight = "8bit"
-    study = "study"
-
-
-class FinalNorm(StrEnum):
-    """Which side of the final norm the last state is on."""
-
-    post = "post"
-    pre = "pre"
-
-
-class Protocol(StrEnum):
-    """How the experiments hold out."""
-
-    study = "study"
-    clean = "clean"
-
-
-class Dtype(StrEnum):
-    """Precision of model and states."""
-
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-
-
-COMMANDS = {
-    "all": "The whole study: extract, four experiments, figures and a summary.",
-    "extract": "Read the sentences and save the hidden states.",
-    "independent": "Exp 1: is there a circle at each layer and word? (ridge, 3-fold)",
-    "similarity": "Exp 2: is it the same subspace at every word? (cosine of fitted maps)",
-    "reuse": "Exp 3: does the month's map decode the other words?",
-    "rigid": "Exp 4: is it a rigid circle? (orthonormal map, last fifth held out)",
-    "significance": "Is it more than chance? Permutation test of Exp 1 at every layer and word.",
-    "transfer": "Does one word's map decode another, one layer's another? All pairs.",
-    "discover": "Which manifold is it? Many shapes scored at every layer and word.",
-    "figures": "Draw the figures of a finished run again.",
-}
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options of each group, and those of every command last."""
+        written: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Help")}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                group = DECLARED[param.name].group if param.name in DECLARED else "Help"
+                written[group].append(record)
+        for group, records in written.items():
+            if records:
+                with formatter.section(group):
+                    formatter.write_dl(records)
 
 
 def _register(command: str, text: str) -> None:
-    def run(
-        model: Annotated[
-            list[str] | None,
-            typer.Option(
-                help="Alias (see gpu-smds models), hub id, local folder or GGUF file; may be "
-                "given several times. Default: smollm2.",
-                show_default=False,
-            ),
-        ] = None,
-        revision: Annotated[
-            str | None, typer.Option(help="Branch, tag or commit of a hub model.")
-        ] = None,
-        samples: Annotated[
-            int, typer.Option(help="Sentences to draw from the study's template.")
-        ] = 1000,
-        seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn sentences.")] = 42,
-        prompts: Annotated[
-            str | None,
-            typer.Option(
-                help="Own sentences: CSV or JSONL with text, label and optional slot columns."
-            ),
-        ] = None,
-        manifold: Annotated[str, typer.Option(help="Ideal shape of the labels.")] = "circular",
-        manifolds: Annotated[
-            str | None,
-            typer.Option(
-                help="For discover: shapes to try, separated by commas. Default: those that take "
-                "the labels."
-            ),
-        ] = None,
-        shuffles: Annotated[
-            int | None,
-            typer.Option(
-                min=0,
-                help="For discover: shuffles of the labels whose scores are the baseline, or 0. "
-                "Default: 9.",
-                show_default=False,
-            ),
-        ] = None,
-        source: Annotated[str, typer.Option(help="Word or slot where the label is read.")] = SOURCE,
-        destination: Annotated[
-            str, typer.Option(help="Word or slot where it is needed.")
-        ] = DESTINATION,
-        distractor: Annotated[
-            str, typer.Option(help="Word that has nothing to do with it.")
-        ] = DISTRACTOR,
-        layers: Annotated[
-            str | None,
-            typer.Option(
-                help="Hidden states to keep, such as 0,5,10-15; 0 is the embeddings. Default: all."
-            ),
-        ] = None,
-        positions: Annotated[
-            PositionMode,
-            typer.Option(
-                help="Columns: the same word in every sentence, or the plain token index."
-            ),
-        ] = PositionMode.word,
-        quantize: Annotated[
-            Quantize | None,
-            typer.Option(
-                help="Weights by bitsandbytes: 4bit (nf4, computed in bfloat16), 8bit, study (fp4, "
-                "computed in float16, which overflows), or none. Default: 4bit for llama and "
-                "qwen, else none.",
-            ),
-        ] = None,
-        dtype: Annotated[
-            Dtype | None, typer.Option(help="Precision of model and states. Default: the model's.")
-        ] = None,
-        device: Annotated[
-            str | None, typer.Option(help="cpu, cuda or cuda:N. Default: cuda where there is one.")
-        ] = None,
-        batch_size: Annotated[
-            int | None,
-            typer.Option(
-                min=1,
-                help="Most sentences at a time. Default: as many as --batch-tokens hold.",
-            ),
-        ] = None,
-        batch_tokens: Annotated[
-            int | None,
-            typer.Option(
-                min=1,
-                help="Most tokens at a time, padding included; halved when memory runs out. "
-                "Default: 512 on a CPU, 8192 on a GPU.",
-                show_default=False,
-            ),
-        ] = None,
-        final_norm: Annotated[
-            FinalNorm,
-            typer.Option(
-                help="The last hidden state: after the model's final norm, as transformers and the "
-                "study have it, or before it, as all others are."
-            ),
-        ] = FinalNorm.post,
-        protocol: Annotated[
-            Protocol,
-            typer.Option(
-                help="study: the experiments as the study ran them. clean: every score is of "
-                "sentences that neither map nor z-score has seen, equal sentences are never split, "
-                "circular labels are fractions of a turn, and unseen labels and names are held "
-                "out too; its results lie beside the study's, in results/clean and figures/clean."
-            ),
-        ] = Protocol.study,
-        hold_out: Annotated[
-            str | None,
-            typer.Option(
-                help="For --protocol clean: slot whose values are held out. Default: Name, where "
-                "there is one.",
-                show_default=False,
-            ),
-        ] = None,
-        permutations: Annotated[
-            int | None,
-            typer.Option(
-                min=0,
-                help="For significance: permutations of the labels, default 1000. For all: default "
-                "200, on all layers if that takes under two minutes, else on those of the curves; "
-                "0 leaves the test out.",
-                show_default=False,
-            ),
-        ] = None,
-        out: Annotated[
-            str | None,
-            typer.Option(
-                help="Folder of the run; with several models, of all runs. Default: runs/<model>."
-            ),
-        ] = None,
-        csv_as_is: Annotated[
-            bool,
-            typer.Option(
-                "--csv-as-is",
-                help="Write words into CSV files as they are. Default: one that begins with =, +, "
-                "-, @, a tab or a carriage return gets an apostrophe in front, or a spreadsheet "
-                "would compute it.",
-            ),
-        ] = False,
-        no_save: Annotated[
-            bool, typer.Option("--no-save", help="Keep the hidden states in memory only.")
-        ] = False,
-        force: Annotated[
-            bool,
-            typer.Option(
-                "--force",
-                help="Begin the run of the folder again: its states, and all of its results and "
-                "figures, are replaced. Other files in it stay, and those that were edited are "
-                "kept as NAME.changed.",
-            ),
-        ] = False,
-        trust_remote_code: Annotated[
-            bool,
-            typer.Option("--trust-remote-code", help="Run code that comes with a hub model."),
-        ] = False,
-        dry_run: Annotated[
-            bool,
-            typer.Option(
-                "--dry-run",
-                help="Say what it would take: sentences, bytes, memory, disk, and the time, from "
-                "a short trial.",
-            ),
-        ] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    ) -> None:
-        with _errors_in_one_line(debug):
-            _check_not_empty(
-                *(("--model", name) for name in model or []),
-                *(("--revision", revision), ("--prompts", prompts), ("--manifold", manifold)),
-                *(("--manifolds", manifolds), ("--source", source), ("--layers", layers)),
-                *(("--destination", destination), ("--distractor", distractor)),
-                *(("--device", device), ("--hold-out", hold_out), ("--out", out)),
-            )
-        options = Options(
-            models=tuple(model or ["smollm2"]),
-            revision=revision,
-            samples=samples,
-            seed=seed,
-            prompts=None if prompts is None else Path(prompts),
-            manifold=manifold,
-            manifolds=tuple(name.strip() for name in manifolds.split(",")) if manifolds else None,
-            shuffles=9 if shuffles is None else shuffles,
-            source=source,
-            destination=destination,
-            distractor=distractor,
-            layers=layers,
-            positions=positions.value,
-            quantize=quantize.value if quantize else None,
-            dtype=dtype.value if dtype else None,
-            device=device,
-            batch_size=batch_size,
-            batch_tokens=batch_tokens,
-            final_norm=final_norm.value,
-            protocol=protocol.value,
-            hold_out=hold_out,
-            permutations=permutations,
-            out=None if out is None else Path(out),
-            csv_as_is=csv_as_is,
-            save=not no_save,
-            force=force,
-            dry_run=dry_run,
-            quiet=quiet,
-            debug=debug,
-            trust_remote_code=trust_remote_code,
-        )
-        with _errors_in_one_line(debug, begins_again=force or no_save):
+    def run(ctx: typer.Context, **given: Any) -> None:
+        with _errors_in_one_line(given["debug"]):
+            options = _options(command, ctx, given)
+        with _errors_in_one_line(options.debug, begins_again=options.force or not options.save):
             _check_together(command, options)
-            if command != "discover" and (manifolds is not None or shuffles is not None):
-                raise UsageError(f"--manifolds and --shuffles are for discover, not for {command}")
-            screen = Screen(quiet)
+            screen = Screen(options.quiet)
             # Said before torch is imported, which takes some seconds.
             screen.note(f"gpu-smds {command}: {', '.join(options.models)}")
             from experiments.study import execute
 
             execute(command, options, screen)
 
-    app.command(command, help=text)(run)
+    # typer reads the options off the signature.
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    options = (_parameter(name, declared, command) for name, declared in DECLARED.items())
+    parameters = [context, *options]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(command, help=text, cls=_Command)(run)
+
+
+def _parameter(name: str, declared: Declared, command: str) -> inspect.Parameter:
+    """An option of a command; those that it has no effect on are known, but not shown."""
+    default = getattr(Options, name)
+    shown = default if declared.kind in (int, str) and default is not None else None
+    option = typer.Option(
+        *spellings(name),
+        help=declared.help,
+        min=declared.least,
+        hidden=command not in declared.commands,
+        show_default=shown is not None,
+    )
+    kind = _one_of(name, declared.choices) if declared.choices else declared.kind
+    if declared.choices and shown is not None:
+        shown = kind(shown)
+    taken, unset = (bool, False) if kind is bool else (kind | None, shown)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=unset, annotation=Annotated[taken, option]
+    )
+
+
+def _one_of(name: str, choices: tuple[str, ...]) -> Any:
+    return StrEnum(name, {choice: choice for choice in choices})
+
+
+def _options(command: str, ctx: typer.Context, given: dict[str, Any]) -> Options:
+    """What was given on the command line, checked; the rest has its default.
+
+    Raises
+    ------
+    UsageError
+        An option without effect on the command, or an empty value.
+    """
+    values = {}
+    for name, value in given.items():
+        declared = DECLARED[name]
+        source = ctx.get_parameter_source(name)
+        if source is None or source.name.startswith("DEFAULT"):
+            continue
+        flag = spellings(name)[0]
+        if command not in declared.commands:
+            raise UsageError(f"{flag} {declared.why_not(command)}")
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not text.strip():
+                raise UsageError(f"{flag} is empty: give it a value, or leave it out")
+        values[name] = declared.read(value.value if isinstance(value, StrEnum) else value)
+    return Options(**values)
 
 
 for _command, _text in COMMANDS.items():
@@ -364,25 +179,14 @@ def models() -> None:
         typer.echo("also: a hub id (owner/name), a local folder, a .gguf file")
 
 
-def _check_not_empty(*given: tuple[str, str | None]) -> None:
-    """Refuse values of nothing but spaces: an empty path, for one, would be the folder here."""
-    for name, value in given:
-        if value is not None and not value.strip():
-            raise UsageError(f"{name} is empty: give it a value, or leave it out")
-
-
 def _check_together(command: str, options: Options) -> None:
-    """Refuse options that have no effect on a command."""
-    if options.permutations is not None and command not in ("all", "significance"):
-        raise UsageError(f"--permutations is for significance and all, not for {command}")
+    """Refuse options that do not go together."""
     if options.shuffles == 1:
         raise UsageError("--shuffles must be 0 or at least 2: one gives no standard deviation")
     if options.permutations == 0 and command == "significance":
         raise UsageError("--permutations must be at least 1")
     if options.hold_out is not None and options.protocol != "clean":
         raise UsageError("--hold-out is for --protocol clean")
-    if command == "discover" and options.protocol != "study":
-        raise UsageError("--protocol clean is for the experiments, not for discover")
 
 
 @contextmanager

@@ -1,44 +1,278 @@
-"""What the user asked for, shared by all commands."""
+"""The options of all commands: one declaration each, from which the command line is made.
+
+A new option is a field of :class:`Options`, and whatever reads it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
+
+#: The commands and what each does, in the order of the help.
+COMMANDS = {
+    "all": "The whole study: extract, four experiments, figures and a summary.",
+    "extract": "Read the sentences and save the hidden states.",
+    "independent": "Exp 1: is there a circle at each layer and word? (ridge, 3-fold)",
+    "similarity": "Exp 2: is it the same subspace at every word? (cosine of fitted maps)",
+    "reuse": "Exp 3: does the month's map decode the other words?",
+    "rigid": "Exp 4: is it a rigid circle? (orthonormal map, last fifth held out)",
+    "significance": "Is it more than chance? Permutation test of Exp 1 at every layer and word.",
+    "transfer": "Does one word's map decode another, one layer's another? All pairs.",
+    "discover": "Which manifold is it? Many shapes scored at every layer and word.",
+    "figures": "Draw the figures of a finished run again.",
+}
+_EVERY = frozenset(COMMANDS)
+#: Commands that may read the model, and write more than figures.
+_READING = _EVERY - {"figures"}
+#: Commands that score by one of the protocols.
+_HOLDING_OUT = _EVERY - {"extract", "discover"}
+
+#: Headings of the help, in its order.
+GROUPS = ("Model", "Sentences", "Question", "Run", "Output")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """How an option is given on the command line.
+
+    Attributes
+    ----------
+    group
+        Heading of the help under which it stands.
+    commands
+        Commands on which it has an effect; the others refuse it.
+    kind
+        Type of its value on the command line.
+    help
+        What it does.
+    flags
+        Its spellings; none is that of its field.
+    choices
+        Values that it may have, if they are few.
+    least
+        Smallest value of a number.
+    read
+        Makes the field's value of what was given.
+    """
+
+    group: str
+    commands: frozenset[str]
+    kind: Any
+    help: str
+    flags: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    read: Callable[[Any], Any] = lambda value: value
+
+    def why_not(self, command: str) -> str:
+        """Why a command that it has no effect on refuses it, after its name."""
+        if len(self.commands) > 3:
+            return f"has no effect on {command}: leave it out"
+        listed = " and ".join(name for name in COMMANDS if name in self.commands)
+        return f"is for {listed}, not for {command}"
+
+
+def _option(
+    group: str,
+    commands: Iterable[str],
+    kind: Any,
+    help: str,
+    default: Any = None,
+    *flags: str,
+    **more: Any,
+) -> Any:
+    declared = Declared(group, frozenset(commands), kind, help, flags, **more)
+    return field(default=default, metadata={"declared": declared})
+
+
+def _names(given: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.split(","))
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of one call; see ``gpu-smds all --help`` for their meaning."""
+    """Options of one call, with the defaults of the command line."""
 
-    models: tuple[str, ...] = ("smollm2",)
-    revision: str | None = None
-    samples: int = 1000
-    seed: int = 42
-    prompts: Path | None = None
-    manifold: str = "circular"
-    manifolds: tuple[str, ...] | None = None
-    shuffles: int = 9
-    source: str = SOURCE
-    destination: str = DESTINATION
-    distractor: str = DISTRACTOR
-    layers: str | None = None
-    positions: str = "word"
-    quantize: str | None = None
-    dtype: str | None = None
-    device: str | None = None
-    batch_size: int | None = None
-    batch_tokens: int | None = None
-    final_norm: str = "post"
-    protocol: str = "study"
-    hold_out: str | None = None
-    permutations: int | None = None
-    out: Path | None = None
-    csv_as_is: bool = False
-    save: bool = True
-    force: bool = False
-    dry_run: bool = False
-    quiet: bool = False
-    debug: bool = False
-    trust_remote_code: bool = False
+    models: tuple[str, ...] = _option(
+        "Model",
+        _EVERY,
+        list[str],
+        "Alias (see gpu-smds models), hub id, local folder or GGUF file; may be given several "
+        "times. Default: smollm2.",
+        ("smollm2",),
+        "--model",
+        read=tuple,
+    )
+    revision: str | None = _option("Model", _EVERY, str, "Branch, tag or commit of a hub model.")
+    quantize: str | None = _option(
+        "Model",
+        _EVERY,
+        str,
+        "Weights by bitsandbytes: 4bit (nf4, computed in bfloat16), 8bit, study (fp4, computed in "
+        "float16, which overflows), or none. Default: 4bit for llama and qwen, else none.",
+        choices=("none", "4bit", "8bit", "study"),
+    )
+    dtype: str | None = _option(
+        "Model",
+        _EVERY,
+        str,
+        "Precision of model and states. Default: the model's.",
+        choices=("float32", "float16", "bfloat16"),
+    )
+    device: str | None = _option(
+        "Model", _EVERY, str, "cpu, cuda or cuda:N. Default: cuda where there is one."
+    )
+    trust_remote_code: bool = _option(
+        "Model", _READING, bool, "Run code that comes with a hub model.", False
+    )
+    samples: int = _option(
+        "Sentences", _EVERY, int, "Sentences to draw from the study's template.", 1000
+    )
+    seed: int = _option("Sentences", _EVERY, int, "Seed of the drawn sentences.", 42, least=0)
+    prompts: Path | None = _option(
+        "Sentences",
+        _EVERY,
+        str,
+        "Own sentences: CSV or JSONL with text, label and optional slot columns.",
+        read=Path,
+    )
+    positions: str = _option(
+        "Sentences",
+        _EVERY,
+        str,
+        "Columns: the same word in every sentence, or the plain token index.",
+        "word",
+        choices=("word", "raw"),
+    )
+    layers: str | None = _option(
+        "Sentences",
+        _EVERY,
+        str,
+        "Hidden states to keep, such as 0,5,10-15; 0 is the embeddings. Default: all.",
+    )
+    final_norm: str = _option(
+        "Sentences",
+        _EVERY,
+        str,
+        "The last hidden state: after the model's final norm, as transformers and the study have "
+        "it, or before it, as all others are.",
+        "post",
+        choices=("post", "pre"),
+    )
+    manifold: str = _option("Question", _EVERY, str, "Ideal shape of the labels.", "circular")
+    source: str = _option("Question", _EVERY, str, "Word or slot where the label is read.", SOURCE)
+    destination: str = _option(
+        "Question", _EVERY, str, "Word or slot where it is needed.", DESTINATION
+    )
+    distractor: str = _option(
+        "Question", _EVERY, str, "Word that has nothing to do with it.", DISTRACTOR
+    )
+    protocol: str = _option(
+        "Question",
+        _HOLDING_OUT,
+        str,
+        "study: the experiments as the study ran them. clean: every score is of sentences that "
+        "neither map nor z-score has seen, equal sentences are never split, circular labels are "
+        "fractions of a turn, and unseen labels and names are held out too; its results lie "
+        "beside the study's, in results/clean and figures/clean.",
+        "study",
+        choices=("study", "clean"),
+    )
+    hold_out: str | None = _option(
+        "Question",
+        {"all", "figures"},
+        str,
+        "With --protocol clean: slot whose values are held out. Default: Name, where there is one.",
+    )
+    permutations: int | None = _option(
+        "Question",
+        {"all", "significance"},
+        int,
+        "Permutations of the labels. Default: 1000 for significance; for all 200, on all layers if "
+        "that takes under two minutes, else on those of the curves; 0 leaves the test of all out.",
+        least=0,
+    )
+    manifolds: tuple[str, ...] | None = _option(
+        "Question",
+        {"discover"},
+        str,
+        "Shapes to try, separated by commas. Default: those that take the labels.",
+        read=_names,
+    )
+    shuffles: int = _option(
+        "Question",
+        {"discover"},
+        int,
+        "Shuffles of the labels whose scores are the baseline, or 0.",
+        9,
+        least=0,
+    )
+    batch_size: int | None = _option(
+        "Run",
+        _READING,
+        int,
+        "Most sentences at a time. Default: as many as --batch-tokens hold.",
+        least=1,
+    )
+    batch_tokens: int | None = _option(
+        "Run",
+        _READING,
+        int,
+        "Most tokens at a time, padding included; halved when memory runs out. Default: 512 on a "
+        "CPU, 8192 on a GPU.",
+        least=1,
+    )
+    save: bool = _option(
+        "Run",
+        _READING,
+        bool,
+        "Keep the hidden states in memory only.",
+        True,
+        "--no-save",
+        read=lambda given: not given,
+    )
+    force: bool = _option(
+        "Run",
+        _READING,
+        bool,
+        "Begin the run of the folder again: its states, and all of its results and figures, are "
+        "replaced. Other files in it stay, and those that were edited are kept as NAME.changed.",
+        False,
+    )
+    dry_run: bool = _option(
+        "Run",
+        _EVERY,
+        bool,
+        "Say what it would take: sentences, bytes, memory, disk, and the time, from a short trial.",
+        False,
+    )
+    out: Path | None = _option(
+        "Output",
+        _EVERY,
+        str,
+        "Folder of the run; with several models, of all runs. Default: runs/<model>.",
+        read=Path,
+    )
+    csv_as_is: bool = _option(
+        "Output",
+        _READING,
+        bool,
+        "Write words into CSV files as they are. Default: one that begins with =, +, -, @, a tab "
+        "or a carriage return gets an apostrophe in front, or a spreadsheet would compute it.",
+        False,
+    )
+    quiet: bool = _option("Output", _EVERY, bool, "Print errors only.", False, "--quiet", "-q")
+    debug: bool = _option("Output", _EVERY, bool, "Show tracebacks.", False)
+
+
+#: Every option by the name of its field.
+DECLARED: dict[str, Declared] = {f.name: f.metadata["declared"] for f in fields(Options)}
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Spellings of an option on the command line, the usual one first."""
+    return DECLARED[name].flags or (f"--{name.replace('_', '-')}",)

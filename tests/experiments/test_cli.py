@@ -254,7 +254,7 @@ def test_discover_wrong_use(models, tmp_path):
         (("discover", *base, "--manifolds", "ring"), "unknown manifold 'ring'"),
         (("discover", *base, "--manifolds", "torus"), "no manifold takes these labels"),
         (("discover", *base, "--shuffles", "1"), "0 or at least 2"),
-        (("rigid", *base, "--shuffles", "3"), "are for discover, not for rigid"),
+        (("rigid", *base, "--shuffles", "3"), "--shuffles is for discover, not for rigid"),
     ):
         assert says in run(*arguments, expect=2)
     assert not (tmp_path / "results").exists()

@@ -215,10 +215,10 @@ def test_the_clean_protocol_refuses_labels_that_are_no_turn(model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("rigid", "--permutations", 5), "--permutations is for significance and all"),
+        (("rigid", "--permutations", 5), "--permutations is for all and significance, not for"),
         (("significance", "--permutations", 0), "--permutations must be at least 1"),
         (("all", "--hold-out", "Name"), "--hold-out is for --protocol clean"),
-        (("discover", "--protocol", "clean"), "not for discover"),
+        (("discover", "--protocol", "clean"), "--protocol has no effect on discover: leave it out"),
     ],
 )
 def test_options_without_effect_are_refused(model, tmp_path, arguments, said):
