@@ -143,7 +143,7 @@ def _options(command: str, ctx: typer.Context, given: dict[str, Any]) -> Options
     Raises
     ------
     UsageError
-        An option without effect on the command, or an empty value.
+        An option without effect on the command, or an empty value; settings that cannot be used.
     """
     values = {}
     for name, value in given.items():
@@ -158,6 +158,11 @@ def _options(command: str, ctx: typer.Context, given: dict[str, Any]) -> Options
             if isinstance(text, str) and not text.strip():
                 raise UsageError(f"{flag} is empty: give it a value, or leave it out")
         values[name] = declared.read(value.value if isinstance(value, StrEnum) else value)
+    if "config" in values:
+        # pydantic takes a while to import.
+        from experiments.settings import read_settings
+
+        values = read_settings(values["config"]) | values
     return Options(**values)
 
 

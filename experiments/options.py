@@ -235,6 +235,15 @@ class Options:
         "--no-save",
         read=lambda given: not given,
     )
+    config: Path | None = _option(
+        "Run",
+        _EVERY,
+        str,
+        "Settings as a TOML file: a table for each heading of this help, in small letters, with "
+        "options by their names, such as samples = 500 in [sentences]. The command line overrides "
+        "it. Paths in it are as on the command line.",
+        read=Path,
+    )
     force: bool = _option(
         "Run",
         _READING,

@@ -36,6 +36,7 @@ GIVEN = {
     "batch_size": (("--batch-size", "2"), 2),
     "batch_tokens": (("--batch-tokens", "99"), 99),
     "save": (("--no-save",), False),
+    "config": ((), None),  # a file, which the test makes
     "force": (("--force",), True),
     "dry_run": (("--dry-run",), True),
     "out": (("--out", "there"), Path("there")),
@@ -65,8 +66,12 @@ def test_nothing_given_is_the_defaults(command, asked):
 
 @pytest.mark.parametrize("name", GIVEN)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_option_has_its_effect_or_is_refused(command, name, asked):
+def test_an_option_has_its_effect_or_is_refused(command, name, asked, tmp_path):
     arguments, value = GIVEN[name]
+    if name == "config":
+        value = tmp_path / "empty.toml"
+        value.touch()
+        arguments = ("--config", str(value))
     done = CliRunner().invoke(app, [command, *arguments])
     said = " ".join(done.output.split())
     if command in DECLARED[name].commands:

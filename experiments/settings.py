@@ -1,0 +1,123 @@
+"""Settings of a run from a file: TOML, with a table for each group of options.
+
+The file may name options that have no effect on the command at hand: it is of a whole study.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
+
+from experiments.options import DECLARED, GROUPS, Declared, spellings
+from extract.errors import UsageError
+from gpu_smds._files import File, FilesError
+
+#: Options that are asked for each time: what a file of somebody else's must not decide.
+_EACH_TIME = ("config", "trust_remote_code", "force", "dry_run", "quiet", "debug")
+#: Options that may be a list in a file.
+_LISTS = ("models", "manifolds")
+_MOST_BYTES = 1 << 20
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Options of a file, by the names of their fields.
+
+    Raises
+    ------
+    UsageError
+        No such file, or not TOML; an unknown table or key, or one that is given each time; a value
+        of the wrong kind or out of range. The message names file, table and key.
+    """
+    try:
+        # Links on the way to it are the user's own.
+        content = File.at(os.path.realpath(path)).read(_MOST_BYTES)
+        found = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})") from error
+    except FilesError as error:
+        raise UsageError(str(error)) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
+    values: dict[str, Any] = {}
+    for group, table in found.items():
+        for key, value in _table(path, group, table).items():
+            name = _named(path, group, key)
+            values[name] = _value(f"{path}: [{group}] {key}", name, value)
+    return values
+
+
+def _table(path: Path, group: str, table: Any) -> Mapping[str, Any]:
+    known = [name.lower() for name in GROUPS]
+    if group not in known:
+        # A key above all tables is most likely an option without its table.
+        for name, declared in DECLARED.items():
+            if _key(name) == group.replace("_", "-"):
+                raise UsageError(
+                    f"{path}: {group} stands in no table: it belongs to [{declared.group.lower()}]"
+                )
+        raise UsageError(f"{path}: unknown table [{group}]{_nearest(group, known)}")
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{path}: {group} must be a table, [{group}]")
+    return table
+
+
+def _named(path: Path, group: str, key: str) -> str:
+    """Field of an option that stands in a group."""
+    names = {_key(name): name for name in DECLARED}
+    name = names.get(key.replace("_", "-"))
+    if name is None:
+        raise UsageError(f"{path}: [{group}] has no key {key!r}{_nearest(key, list(names))}")
+    if name in _EACH_TIME:
+        raise UsageError(f"{path}: [{group}] {key} is given on the command line only")
+    own = DECLARED[name].group.lower()
+    if own != group:
+        raise UsageError(f"{path}: {key} belongs to [{own}], and stands in [{group}]")
+    return name
+
+
+def _value(where: str, name: str, value: Any) -> Any:
+    """The field's value of one of a file."""
+    declared = DECLARED[name]
+    try:
+        checked = _adapter(name).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_context=False)[0]["msg"]
+        raise UsageError(f"{where}: {reason[0].lower()}{reason[1:]}, got {value!r}") from error
+    texts = checked if isinstance(checked, list) else [checked]
+    if not texts or any(isinstance(text, str) and not text.strip() for text in texts):
+        raise UsageError(f"{where} is empty: give it a value, or leave it out")
+    if name in _LISTS:
+        return tuple(text.strip() for text in texts)
+    return declared.read(checked)
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_kind(name, DECLARED[name]), config=ConfigDict(strict=True))
+
+
+def _kind(name: str, declared: Declared) -> Any:
+    if declared.choices:
+        return Literal[declared.choices]
+    if declared.kind is int:
+        return Annotated[int, Strict(), Field(ge=declared.least)]
+    if name in _LISTS:
+        return list[str] | str
+    return declared.kind
+
+
+def _key(name: str) -> str:
+    """Name of an option in a file: its spelling on the command line, without the dashes."""
+    return spellings(name)[0].lstrip("-")
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = get_close_matches(word, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else f", only {', '.join(known)}"
