@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -95,7 +96,9 @@ def _register(command: str, text: str) -> None:
     def run(ctx: typer.Context, **given: Any) -> None:
         with _errors_in_one_line(given["debug"]):
             options = _options(command, ctx, given)
-        with _errors_in_one_line(options.debug, begins_again=options.force or not options.save):
+        with _errors_in_one_line(
+            options.debug, begins_again=options.force or options.force_states or not options.save
+        ):
             _check_together(command, options)
             screen = Screen(options.quiet)
             # Said before torch is imported, which takes some seconds.
@@ -163,7 +166,7 @@ def _options(command: str, ctx: typer.Context, given: dict[str, Any]) -> Options
         from experiments.settings import read_settings
 
         values = read_settings(values["config"]) | values
-    return Options(**values)
+    return Options(**values, given=frozenset(values))
 
 
 for _command, _text in COMMANDS.items():
@@ -182,6 +185,30 @@ def models() -> None:
             note = f", {quantize} by default" if quantize != "none" else ""
             typer.echo(visible(f"{alias:<9} {hub_id} ({origin}{note})"))
         typer.echo("also: a hub id (owner/name), a local folder, a .gguf file")
+
+
+@app.command("list")
+def list_analyses(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+) -> None:
+    """Show what a run's folder holds: its states, and every analysis with its settings and size."""
+    with _errors_in_one_line(debug=False):
+        from experiments.catalog import show
+
+        show(run, Screen(quiet=False))
+
+
+@app.command("remove")
+def remove_analysis(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of an analysis.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove one analysis, after asking. The states and the other analyses stay."""
+    with _errors_in_one_line(debug=False):
+        from experiments.catalog import remove
+
+        remove(run, name, Screen(quiet=False), lambda said: yes or typer.confirm(said, err=True))
 
 
 def _check_together(command: str, options: Options) -> None:

@@ -33,16 +33,16 @@ def discover_run(run: Run, states: HiddenStates, columns: Columns) -> Discovery:
     options = run.options
     asked = json.dumps([run.identity_hash, options.manifolds, options.shuffles])
     identity = hashlib.sha256(asked.encode()).hexdigest()
-    path = run.folder.file("results/discover.safetensors")
+    path = run.result("discover.safetensors")
     if path.is_listed() and not options.force:
         kept = _kept(path, identity)
         if kept is not None:
             run.screen.note(f"{run.source.name}: {path} is used again")
-            if not run.folder.file("results/discover.csv").is_listed():
+            if not run.result("discover.csv").is_listed():
                 _write_table(run, kept)
             return kept
     started = perf_counter()
-    checkpoint = Checkpoint(run.folder.file("results/discover.partial"))
+    checkpoint = Checkpoint(run.result("discover.partial"))
     with run.screen.progress("discovery: which manifold is it?", "sites") as report:
         try:
             found = discover(
@@ -90,7 +90,7 @@ def _kept(file: RunFile, identity: str) -> Discovery | None:
 def _write_table(run: Run, found: Discovery) -> None:
     facts, as_is = found.scores.metadata, run.options.csv_as_is
     tables.write_discovery(
-        run.folder.file("results/discover.csv"),
+        run.result("discover.csv"),
         found,
         facts["layers"],
         facts["words"],
@@ -104,7 +104,7 @@ def report_discovery(run: Run, found: Discovery) -> None:
     facts = found.scores.metadata
     layers, words, landmarks = facts["layers"], facts["words"], facts["landmarks"]
     winner, margin, mean = found.winner, found.margin, found.scores.mean[:, 0]
-    path = run.folder.file("figures/discover.png")
+    path = run.figure("discover.png")
     shuffles = run.options.shuffles
     draw_winners(
         path,
@@ -144,7 +144,7 @@ def report_discovery(run: Run, found: Discovery) -> None:
         screen.note(f"not tried, since they take other labels: {', '.join(other_labels)}")
     for name in found.skipped.keys() - set(other_labels):
         screen.note(f"not tried: {name} ({found.skipped[name]})")
-    screen.note(f"results  {run.folder.file('results/discover.csv')}")
+    screen.note(f"results  {run.result('discover.csv')}")
     screen.note(f"figure   {path}")
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.known_files import FOLDERS, is_known
+from experiments.known_files import folders_of, is_known
 from experiments.lock import LOCK, only_one
 from experiments.manifest import (
     PROGRAM,
@@ -127,7 +127,10 @@ class RunFolder:
         if fresh or self.manifest is None:
             self.manifest = new_manifest(facts, self.manifest)
         else:
-            kept = ("token", "files", "identity_of", "fingerprint", "significance")
+            kept = (
+                *("token", "files", "identity_of", "fingerprint", "significance"),
+                *("main", "analyses"),
+            )
             before = {name: self.manifest[name] for name in kept if name in self.manifest}
             self.manifest = new_manifest(facts, None) | before
         folder.token = self.manifest["token"]
@@ -183,6 +186,20 @@ class RunFolder:
             self._inside(parts).remove(name)
             self._unwritten = True
 
+    def remove_analysis(self, name: str) -> None:
+        """Remove the files of an analysis, and its folders where nothing else is in them."""
+        assert self.manifest is not None
+        for key in self.listed(f"analyses/{name}/", ""):
+            self.remove(key)
+        self.manifest["analyses"].pop(name, None)
+        self.write_manifest()
+        where = self._where(f"analyses/{name}/x")
+        if where is not None:
+            where[0].remove_folder("results")
+            where[0].remove_folder("figures")
+            self._inside(["analyses"]).remove_folder(name)
+            self._folder.remove_folder("analyses")
+
     def check(self) -> list[str]:
         """Compare all files with the list, and clean up after processes that were killed.
 
@@ -209,7 +226,7 @@ class RunFolder:
                 found.append(sentence)
         if any(entry.get("stale") for entry in files.values()):
             self._remove_stale()
-        for part in FOLDERS:
+        for part in self._folders:
             where = self._where(f"{part}/x")
             for name in where[0].names() if where else ():
                 # Known before hours of work end at it.
@@ -241,6 +258,11 @@ class RunFolder:
                 f"{self.path} was moved or deleted while it was in use, and its files with it: "
                 "give the same command again"
             )
+
+    @property
+    def _folders(self) -> list[str]:
+        """Subfolders of the run."""
+        return folders_of((self.manifest or {}).get("analyses", {}))
 
     @property
     def _folder(self) -> Folder:
@@ -358,7 +380,7 @@ class RunFolder:
         """Remove what killed processes left half-written; nobody else writes here now."""
         assert self.manifest is not None
         end = f".{self.manifest['token']}.partial"
-        for part in ("", *FOLDERS):
+        for part in ("", *self._folders):
             where = self._where(f"{part}/x" if part else "x")
             if where is not None:
                 folder, _ = where

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from gpu_smds._files import FilesError, Folder
 
-#: Subfolders of a run; the clean protocol has its own results and figures.
+#: Names of analyses: they are names of folders, and stand in a shell without quotes.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,79}"
+
+#: Subfolders of a run beside those of its analyses; the clean ones are of earlier versions.
 FOLDERS = ("states", "results", "results/clean", "figures", "figures/clean")
+_ANALYSES = rf"(analyses/{NAME}/)?"
 _RESULTS = (
     *("independent", "similarity", "reuse", "rigid", "unseen_labels", "unseen_names"),
     *("significance", "discover", "transfer", "transfer_layers", "subspaces", "circle"),
@@ -16,12 +21,18 @@ _BESIDE = ("transfer_layers_source", "transfer_layers_destination", "summary")
 _STEM = "|".join((*_RESULTS, *_BESIDE))
 _KNOWN = re.compile(
     r"prompts\.csv|states/(index\.json|progress\.jsonl|layer_\d{2,7}\.safetensors(\.partial)?)"
-    rf"|results/(clean/)?({_STEM})\.(safetensors|csv|json|txt)"
+    rf"|{_ANALYSES}results/(clean/)?({_STEM})\.(safetensors|csv|json|txt)"
     # What is done of experiments that share a pass over the states.
-    rf"|results/(clean/)?({_STEM})(\+({_STEM}))*\.partial"
-    rf"|figures/(clean/)?({'|'.join(_RESULTS)})\.png",
+    rf"|{_ANALYSES}results/(clean/)?({_STEM})(\+({_STEM}))*\.partial"
+    rf"|{_ANALYSES}figures/(clean/)?({'|'.join(_RESULTS)})\.png",
     re.ASCII,
 )
+
+
+def folders_of(analyses: Iterable[str]) -> list[str]:
+    """Subfolders of a run with these analyses."""
+    inside = [f"analyses/{name}/{part}" for name in analyses for part in ("results", "figures")]
+    return [*FOLDERS, *inside]
 
 
 def is_known(key: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, with_config
 
+from experiments.known_files import NAME as ANALYSIS
 from experiments.known_files import is_known, names_of_0_1_0
 from extract import ExtractError, UsageError
 from gpu_smds._files import FilesError, Folder
@@ -20,8 +21,6 @@ NAME = "manifest.json"
 PROGRAM = "gpu_smds"
 #: 1 is that of version 0.1.0, which did not list the files.
 FORMAT_VERSION = 2
-#: Results of several protocols stand side by side in one folder.
-_SIDE_BY_SIDE = ("protocol",)
 _PACKAGES = (
     *("gpu-smds", "torch", "transformers", "bitsandbytes", "numpy", "scikit-learn"),
     "safetensors",
@@ -33,6 +32,7 @@ _Count = Annotated[int, Strict(), Field(ge=1)]
 _Text = Annotated[str, Strict()]
 _Bool = Annotated[bool, Strict()]
 _Sha256 = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
+_AnalysisName = Annotated[str, Strict(), Field(pattern=f"^{ANALYSIS}$")]
 _Plain = _Text | _Bool | _Int | Annotated[float, Strict()] | None
 _extra = with_config(ConfigDict(extra="allow"))
 
@@ -63,6 +63,12 @@ class _Test(TypedDict):
 
 
 @_extra
+class _Analysis(TypedDict):
+    settings: dict[str, _Plain]
+    significance: NotRequired[_Test]
+
+
+@_extra
 class _Model(TypedDict):
     name: _Text
     commit: NotRequired[_Text | None]
@@ -86,6 +92,8 @@ class _Manifest(TypedDict):
     memory_budget: NotRequired[_Count | None]
     device: _Text
     significance: NotRequired[_Test]
+    main: NotRequired[dict[str, _Plain] | None]
+    analyses: NotRequired[dict[_AnalysisName, _Analysis]]
     dtype: NotRequired[Literal["float64", "float32", "float16", "bfloat16"]]
     shape: NotRequired[Annotated[list[_Count], Field(min_length=4, max_length=4)]]
     fingerprint: NotRequired[dict[str, _Plain]]
@@ -148,8 +156,8 @@ def write_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:
     folder.replace(NAME, content.encode("utf-8", "surrogatepass"))
 
 
-def check_identity(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Compare what a folder holds with what is asked for.
+def check_states(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Compare the states that a folder holds with those that are asked for.
 
     Raises
     ------
@@ -157,15 +165,14 @@ def check_identity(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) 
         They differ; the message names the first differences.
     """
     differences = [
-        f"{key} {_short(found.get(part, {}).get(key))}, asked for {_short(value)}"
-        for part in ("states", "experiments")
-        for key, value in wanted[part].items()
-        if key not in _SIDE_BY_SIDE and found.get(part, {}).get(key) != value
+        f"{key} {_short(found.get(key))}, asked for {_short(value)}"
+        for key, value in wanted.items()
+        if found.get(key) != value
     ]
     if differences:
         raise UsageError(
             f"{folder} holds a run with {'; '.join(differences[:3])}: choose another --out, or "
-            "--force to replace it"
+            "--force-states to replace it"
         )
 
 

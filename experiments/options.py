@@ -177,8 +177,7 @@ class Options:
         str,
         "study: the experiments as the study ran them. clean: every score is of sentences that "
         "neither map nor z-score has seen, equal sentences are never split, circular labels are "
-        "fractions of a turn, and unseen labels and names are held out too; its results lie "
-        "beside the study's, in results/clean and figures/clean.",
+        "fractions of a turn, and unseen labels and names are held out too.",
         "study",
         choices=("study", "clean"),
     )
@@ -244,12 +243,29 @@ class Options:
         "it. Paths in it are as on the command line.",
         read=Path,
     )
+    as_name: str | None = _option(
+        "Run",
+        _EVERY - {"extract"},
+        str,
+        "Name of the analysis: its results go to analyses/NAME in the folder of the run. Default: "
+        "the first question asked of the states has results/ and figures/, and another one a name "
+        "made from what it asks otherwise. A name that is there brings its settings.",
+        None,
+        "--as",
+    )
     force: bool = _option(
         "Run",
         _READING,
         bool,
-        "Begin the run of the folder again: its states, and all of its results and figures, are "
-        "replaced. Other files in it stay, and those that were edited are kept as NAME.changed.",
+        "Compute the analysis again. The states stay, and so do the other analyses.",
+        False,
+    )
+    force_states: bool = _option(
+        "Run",
+        _READING,
+        bool,
+        "Read the model again: the states of the folder, and all of its analyses, are replaced. "
+        "Other files in it stay, and those that were edited are kept as NAME.changed.",
         False,
     )
     dry_run: bool = _option(
@@ -276,10 +292,14 @@ class Options:
     )
     quiet: bool = _option("Output", _EVERY, bool, "Print errors only.", False, "--quiet", "-q")
     debug: bool = _option("Output", _EVERY, bool, "Show tracebacks.", False)
+    #: Fields that the user gave a value for.
+    given: frozenset[str] = frozenset()
 
 
 #: Every option by the name of its field.
-DECLARED: dict[str, Declared] = {f.name: f.metadata["declared"] for f in fields(Options)}
+DECLARED: dict[str, Declared] = {
+    f.name: f.metadata["declared"] for f in fields(Options) if "declared" in f.metadata
+}
 
 
 def spellings(name: str) -> tuple[str, ...]:

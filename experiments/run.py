@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,19 @@ import numpy as np
 import torch
 
 from experiments import protocol
+from experiments.analysis import (
+    MAIN,
+    SETTINGS,
+    Analysis,
+    find_analysis,
+    in_words,
+    known_analyses,
+    main_settings,
+    settings_of,
+)
 from experiments.console import Screen
 from experiments.folder import RunFile, RunFolder
-from experiments.manifest import check_identity, versions
+from experiments.manifest import check_states, versions
 from experiments.options import Options
 from experiments.plan import Plan, check_counts, check_samples, duration
 from experiments.protocol import Setting
@@ -31,6 +41,7 @@ from experiments.results import (
 )
 from experiments.trial import sample_states, times
 from extract import ExtractError, HiddenStates, Prompts, UsageError, read_prompts, study_prompts
+from extract.alignment import first_columns, landmarks_of
 from extract.capture import extract_states
 from extract.layer_file import dtype_named
 from extract.models import QUANTIZATIONS, load_model, model_device, pinned, tokenizer_facts
@@ -64,6 +75,8 @@ class Run:
         What the user asked for.
     fresh
         Whether what the folder holds is of another run, and goes.
+    analysis
+        The question asked of the states, and where its results are.
     """
 
     source: ModelSource
@@ -73,6 +86,7 @@ class Run:
     fresh: bool
     device: Any
     screen: Screen
+    analysis: Analysis = field(default_factory=lambda: Analysis(MAIN, {}, True))
     _plan: Plan | None = None
     _saved: Callable[[], None] | None = None
 
@@ -98,7 +112,8 @@ class Run:
         source = resolve_model(model, options.revision)
         _check_inputs_outside(folder.path, options, source)
         quantize = options.quantize or source.default_quantize
-        found = None if options.force else folder.manifest
+        found = None if options.force_states else folder.manifest
+        options = _with_settings_of_name(options, found)
         reads = command != "figures" and not (found and found["extracted"])
         source = _pinned(source, found, screen)
         if (size := source.local_bytes) > _LONG_TO_HASH:
@@ -125,7 +140,7 @@ class Run:
             _check_clean(options, prompts)
         run = cls(source, prompts, folder, options, found is None, device, screen)
         if found is not None:
-            check_identity(folder.path, found["identity"], run.identity)
+            check_states(folder.path, found["identity"]["states"], run.identity["states"])
             run._check_fingerprint(found)
             half_read = "states/progress.jsonl" in found["files"]
             if run.is_of_0_1_0 and half_read and command != "figures":
@@ -134,6 +149,9 @@ class Run:
                     "version could not tell whether the model had changed"
                 )
                 run, found = replace(run, fresh=True), None
+        run.analysis = run._find_analysis(command, found)
+        if found is not None and found["extracted"]:
+            _ = run.columns  # a word that is not there
         if reads:
             screen.note(f"{source.name}: loading the tokenizer")
             run._plan = Plan.of(
@@ -185,8 +203,8 @@ class Run:
         noted = found.get("fingerprint")
         if self.is_of_0_1_0 and noted is not None and noted != self.source.fingerprint():
             raise UsageError(
-                f"{self.folder} holds a run of another model: choose another --out, or --force to "
-                "replace it"
+                f"{self.folder} holds a run of another model: choose another --out, or "
+                "--force-states to replace it"
             )
 
     @cached_property
@@ -214,22 +232,70 @@ class Run:
             },
         }
 
+    def _find_analysis(self, command: str, found: dict[str, Any] | None) -> Analysis:
+        options, named = self.options, self.options.as_name
+        settings = settings_of(options, self.hold_out)
+        if command == "discover" and found is not None and main_settings(found) is not None:
+            # It scores by a protocol of its own.
+            main = main_settings(found) or {}
+            settings |= {name: main[name] for name in ("protocol", "hold_out")}
+        default = NAME_SLOT if NAME_SLOT in self.prompts.slots else None
+        analysis = find_analysis(settings, named, found, default)
+        if command == "figures" and found is not None and analysis.is_new:
+            known = [name or "results/" for name in known_analyses(found, default)]
+            raise UsageError(
+                f"{self.folder} holds no analysis with these settings, but {', '.join(known)}: "
+                "name one with --as"
+            )
+        if analysis.is_new and analysis.name != MAIN and named is None and command != "extract":
+            main = main_settings(found or {}) or {}
+            self.screen.note(
+                f"{self.folder}: {in_words(settings, main)} – another question of the same states: "
+                f"its results go to {analysis.results}"
+            )
+        return analysis
+
+    def register(self) -> None:
+        """Note the analysis in the manifest, before anything of it is written."""
+        analysis, manifest = self.analysis, self.manifest
+        if not analysis.is_new or manifest is None:
+            return
+        if analysis.name == MAIN:
+            self.folder.note(main=analysis.settings)
+        else:
+            others = manifest.get("analyses", {})
+            own = {"settings": analysis.settings}
+            self.folder.note(analyses={**others, analysis.name: own})
+        self.analysis = replace(analysis, is_new=False)
+
+    @property
+    def analysis_facts(self) -> dict[str, Any]:
+        """What the manifest notes of the analysis."""
+        manifest = self.manifest or {}
+        if self.analysis.name in manifest.get("analyses", {}):
+            facts: dict[str, Any] = manifest["analyses"][self.analysis.name]
+            return facts
+        return manifest
+
+    def note_analysis(self, **facts: Any) -> None:
+        """Note facts of the analysis in the manifest."""
+        manifest, name = self.manifest or {}, self.analysis.name
+        if name in manifest.get("analyses", {}):
+            facts = {"analyses": manifest["analyses"] | {name: manifest["analyses"][name] | facts}}
+        self.folder.note(**facts)
+
     @property
     def results(self) -> Path:
-        """Where the results of the protocol asked for are, for people."""
-        return self.folder.path / "results" / self._part
-
-    @property
-    def _part(self) -> str:
-        return "clean/" if self.options.protocol == "clean" else ""
+        """Where the results of the analysis are, for people."""
+        return self.folder.path / self.analysis.results
 
     def result(self, name: str) -> RunFile:
-        """A file of the results of the protocol asked for, such as ``reuse.csv``."""
-        return self.folder.file(f"results/{self._part}{name}")
+        """A file of the results of the analysis, such as ``reuse.csv``."""
+        return self.folder.file(f"{self.analysis.results}{name}")
 
     def figure(self, name: str) -> RunFile:
         """One of its figures, such as ``reuse.png``."""
-        return self.folder.file(f"figures/{self._part}{name}")
+        return self.folder.file(f"{self.analysis.figures}{name}")
 
     @property
     def hold_out(self) -> str | None:
@@ -278,7 +344,7 @@ class Run:
         states = self._open_states(self.manifest)
         if self.manifest.get("csv_as_is", False) != self.options.csv_as_is:
             self.screen.warn(
-                "tables that are there stay as they are: --force writes them again, with "
+                "tables that are there stay as they are: --force makes them again, with "
                 "--csv-as-is or without"
             )
         self.screen.note(f"{self.source.name}: states of {self.folder} are used again")
@@ -290,7 +356,7 @@ class Run:
             self.folder.note(fingerprint=self.source.fingerprint())
         if not self.folder.file("prompts.csv").is_listed():
             self._write_prompts()
-        return states, columns_of(self.manifest)
+        return states, self.columns
 
     def _open_states(self, manifest: dict[str, Any]) -> HiddenStates:
         """Open the states; raises ExtractError where they are not those of the manifest."""
@@ -301,17 +367,19 @@ class Run:
         if noted is not None and noted != _sha256(folder.read(INDEX)):
             raise ExtractError(
                 f"{folder.path / INDEX} was changed since it was written: extract again with "
-                "--force"
+                "--force-states"
             )
         n, layers, positions, _ = states.shape
         if (n, positions) != (len(self.prompts), len(manifest["positions"]["words"])):
             raise ExtractError(
                 f"{folder.path} holds states of {n} sentences and {positions} positions, the run "
                 f"has {len(self.prompts)} and {len(manifest['positions']['words'])}: extract again "
-                "with --force"
+                "with --force-states"
             )
         if max(states.layers) >= manifest["n_states"] or len(set(states.layers)) < layers:
-            raise ExtractError(f"{folder.path} holds layers that the model lacks: use --force")
+            raise ExtractError(
+                f"{folder.path} holds layers that the model lacks: use --force-states"
+            )
         return states
 
     def _write_prompts(self) -> None:
@@ -354,7 +422,7 @@ class Run:
         if set(names) == set(self.experiment_names):
             # Of other groups, which were interrupted and not taken up again.
             for name in EVERY:
-                for key in self.folder.listed(f"results/{self._part}{name}", ".partial"):
+                for key in self.folder.listed(f"{self.analysis.results}{name}", ".partial"):
                     self.folder.remove(key)
         return {name: results[name] for name in names}
 
@@ -372,6 +440,26 @@ class Run:
         if found is None or found.get("batches_asked") != asked:
             return None
         return list(found["batches"]) if found.get("device") == str(self.device) else None
+
+    @property
+    def columns(self) -> Columns:
+        """Names of the positions, and the landmarks of the analysis.
+
+        Raises
+        ------
+        UsageError
+            A word for a landmark that no position has.
+        """
+        assert self.manifest is not None
+        facts, options = self.manifest["positions"], self.options
+        asked = {"source": options.source, "destination": options.destination}
+        asked |= {"distractor": options.distractor}
+        noted = self.manifest["identity"]["experiments"]
+        landmarks = dict(facts["landmarks"])
+        if any(noted.get(role) != word for role, word in asked.items()):
+            first = facts.get("first") or first_columns(facts["words"])
+            landmarks = landmarks_of(first, list(self.prompts.slots), **asked)
+        return replace(columns_of(self.manifest), landmarks=landmarks)
 
     def setting(self, states: HiddenStates, columns: Columns) -> Setting:
         """What the experiments work on."""
@@ -547,7 +635,7 @@ class Run:
             nonfinite=bad,
         )
         self._saved = extracted.saved
-        return states, columns_of(manifest)
+        return states, self.columns
 
     def _facts(self, plan: Plan) -> dict[str, Any]:
         """What the manifest says of a run that begins."""
@@ -566,8 +654,38 @@ class Run:
             "memory_budget": resolve_budget(None, self.device),
             "device": str(self.device),
             "csv_as_is": self.options.csv_as_is,
+            "main": None,
+            "analyses": {},
             "versions": versions(),
         }
+
+
+def columns_of(manifest: dict[str, Any]) -> Columns:
+    """Names of the positions, and the landmarks of the first analysis, from a manifest."""
+    facts = manifest["positions"]
+    return Columns(tuple(facts["words"]), tuple(facts["tokens"]), dict(facts["landmarks"]))
+
+
+def _with_settings_of_name(options: Options, found: dict[str, Any] | None) -> Options:
+    """The options with the settings of the analysis that ``--as`` names, if it is there.
+
+    Raises
+    ------
+    UsageError
+        Others were given.
+    """
+    known = (found or {}).get("analyses", {})
+    if options.as_name not in known:
+        return options
+    settings = {key: known[options.as_name]["settings"].get(key) for key in SETTINGS}
+    others = {key: getattr(options, key) for key in SETTINGS}
+    given = {key: value for key, value in others.items() if key in options.given}
+    if any(settings[key] != value for key, value in given.items()):
+        raise UsageError(
+            f"the analysis {options.as_name} has {in_words(settings, settings | given)}: choose "
+            "another --as, or remove it first (gpu-smds remove)"
+        )
+    return replace(options, **settings)
 
 
 def _pinned(source: ModelSource, found: dict[str, Any] | None, screen: Screen) -> ModelSource:
@@ -608,12 +726,6 @@ def _sha256(content: bytes) -> str:
 def _numbered(values: np.ndarray) -> np.ndarray:
     """Numbers ``(n,)`` that equal values, or rows of values, share."""
     return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def columns_of(manifest: dict[str, Any]) -> Columns:
-    """Names and landmarks of the positions, from a manifest."""
-    facts = manifest["positions"]
-    return Columns(tuple(facts["words"]), tuple(facts["tokens"]), dict(facts["landmarks"]))
 
 
 def release_memory() -> None:

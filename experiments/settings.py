@@ -20,7 +20,7 @@ from extract.errors import UsageError
 from gpu_smds._files import File, FilesError
 
 #: Options that are asked for each time: what a file of somebody else's must not decide.
-_EACH_TIME = ("config", "trust_remote_code", "force", "dry_run", "quiet", "debug")
+_EACH_TIME = ("config", "trust_remote_code", "force", "force_states", "dry_run", "quiet", "debug")
 #: Options that may be a list in a file.
 _LISTS = ("models", "manifolds")
 _MOST_BYTES = 1 << 20

@@ -236,7 +236,7 @@ def _layers(
     if kept is not None and kept.metadata["n_permutations"] >= count:
         return tuple(kept.metadata["layers"])
     asked = {"permutations": count, "protocol": setting.protocol, "device": str(setting.device)}
-    decided: dict[str, Any] | None = run.manifest.get(NAME)
+    decided: dict[str, Any] | None = run.analysis_facts.get(NAME)
     if (
         decided is None
         or any(decided.get(key) != value for key, value in asked.items())
@@ -246,7 +246,7 @@ def _layers(
         light = seconds > PATIENCE
         chosen = protocol.curve_layers(setting) if light else tuple(setting.layers)
         decided = {**asked, "layers": list(chosen), "estimated_seconds": round(seconds, 1)}
-        run.folder.note(**{NAME: decided})
+        run.note_analysis(**{NAME: decided})
         if light:
             run.screen.note(
                 f"significance of all layers would take about {duration(seconds)}: tested at "

@@ -14,7 +14,7 @@ from experiments.draw import draw_models, draw_run
 from experiments.folder import RunFolder
 from experiments.options import Options
 from experiments.results import EVERY, EXPERIMENTS, load_result
-from experiments.run import Run, columns_of, release_memory, run_folder
+from experiments.run import Run, release_memory, run_folder
 from experiments.significance import draw_test, load_significance, sentences, significance_run
 from experiments.transfer import report_transfer, transfer_run
 from experiments.visible import visible
@@ -51,7 +51,7 @@ def execute(command: str, options: Options, screen: Screen) -> None:
     with ExitStack() as held:
         changed = [held.enter_context(folder.held()) for folder in folders]
         for model, run, other in zip(options.models, runs, changed, strict=True):
-            if other and not options.force:
+            if other and not options.force_states:
                 # Another process was at work there until a moment ago.
                 run = Run.prepare(command, model, options, run.folder, screen)
             for sentence in run.folder.check():
@@ -91,6 +91,8 @@ def _free(folder: Path, stem: str) -> File:
 
 def _one(command: str, run: Run) -> dict[str, ScoreMap]:
     states, columns = run.states()
+    if command != "extract":
+        run.register()
     if command == "extract":
         n, layers, positions, d = states.shape
         run.screen.note(
@@ -126,7 +128,7 @@ def figures_again(run: Run) -> dict[str, ScoreMap]:
     """Draw the figures of the results that a folder holds."""
     manifest = run.manifest
     if manifest is None:
-        raise UsageError("figures draws what is there: leave out --force")
+        raise UsageError("figures draws what is there: leave out --force-states")
     found = {
         name: load_result(run.result(f"{name}.safetensors"), run.identity_of(name))
         for name in EVERY
@@ -138,9 +140,9 @@ def figures_again(run: Run) -> dict[str, ScoreMap]:
     setting = None
     if manifest["extracted"]:
         states, _ = run.states()
-        setting = run.setting(states, columns_of(manifest))
+        setting = run.setting(states, run.columns)
         if run.result("transfer.safetensors").is_listed():
-            report_transfer(run, setting, transfer_run(run, states, columns_of(manifest)))
+            report_transfer(run, setting, transfer_run(run, states, run.columns))
     if not results and tested is not None:
         _report_test(run, tested)
         return results

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,8 @@ class Positions:
         Per column the first sentence's token.
     columns
         ``(n, T)`` token index of every column in every sentence.
+    first
+        Column of the first occurrence of every word or slot.
     landmarks
         Columns of "source", "destination" and "distractor", as far as they exist.
     report
@@ -62,6 +65,7 @@ class Positions:
     words: tuple[str, ...]
     tokens: tuple[str, ...]
     columns: np.ndarray
+    first: dict[str, int]
     landmarks: dict[str, int]
     report: tuple[str, ...]
     source_columns: dict[int, int]
@@ -75,6 +79,7 @@ class Positions:
             "mode": self.mode,
             "words": list(self.words),
             "tokens": list(self.tokens),
+            "first": self.first,
             "landmarks": self.landmarks,
             "report": list(self.report),
             "source_columns": {str(k): v for k, v in self.source_columns.items()},
@@ -163,12 +168,13 @@ def _align_words(
                 columns.append(column)
         first.setdefault(name, len(columns) - 1)
     stacked = np.stack(columns, axis=1)
-    landmarks = _landmarks(first, _slots(prompts), source, destination, distractor)
+    landmarks = landmarks_of(first, _slots(prompts), source, destination, distractor)
     return Positions(
         "word",
         tuple(words),
         tuple(tokens.texts[t] for t in stacked[0]),
         stacked,
+        first,
         landmarks,
         tuple(_lengths(tokens) + _varying(prompts, counts)),
         {},
@@ -212,7 +218,19 @@ def word_tokens(prompts: Prompts, tokens: Tokens) -> list[list[list[int]]]:
     return result
 
 
-def _landmarks(
+def first_columns(words: Sequence[str]) -> dict[str, int]:
+    """Last column of the first occurrence of every word, from the words of the columns.
+
+    For folders that do not hold it: where a word stands twice in a row, that is one occurrence.
+    """
+    first: dict[str, int] = {}
+    for column, word in enumerate(words):
+        if word not in first or (first[word] == column - 1 and words[column - 1] == word):
+            first[word] = column
+    return first
+
+
+def landmarks_of(
     first: dict[str, int], slots: list[str], source: str, destination: str, distractor: str
 ) -> dict[str, int]:
     """Columns of the landmarks; sentences without the study's words get substitutes.
@@ -257,7 +275,7 @@ def _raw(
         first = {text: column for column, text in reversed(list(enumerate(tokens.texts)))}
         first = dict(sorted(first.items(), key=lambda item: item[1]))
         lasts = []
-    landmarks = _landmarks(first, _slots(prompts), source, destination, distractor)
+    landmarks = landmarks_of(first, _slots(prompts), source, destination, distractor)
     if lasts:
         name = next(name for name, column in first.items() if column == landmarks["source"])
         counts = Counter(last[name] for last in lasts)
@@ -270,7 +288,9 @@ def _raw(
             f"{listed}, most often at {counts.most_common(1)[0][0]}"
         )
     texts = (*tokens.texts, *padding)
-    return Positions("raw", tuple(words), texts, columns, landmarks, tuple(report), source_columns)
+    return Positions(
+        "raw", tuple(words), texts, columns, dict(first), landmarks, tuple(report), source_columns
+    )
 
 
 def _slots(prompts: Prompts) -> list[str]:

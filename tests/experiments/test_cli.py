@@ -495,7 +495,7 @@ def test_damaged_states_are_not_used(models, tmp_path, damage):
     output = run("independent", *base, expect=1)
     assert "layer_01.safetensors" in output
     assert not (tmp_path / "results").exists()
-    run("independent", *base, "--force")
+    run("independent", *base, "--force-states")
 
 
 def test_damaged_manifest_and_result(models, tmp_path):
@@ -510,7 +510,7 @@ def test_damaged_manifest_and_result(models, tmp_path):
     # Nobody can tell any more which files are the run's, so that --force must not remove any.
     (tmp_path / "manifest.json").write_text("{")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    for force in ((), ("--force",)):
+    for force in ((), ("--force",), ("--force-states",)):
         assert "manifest.json is damaged" in run("independent", *base, *force, expect=1)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

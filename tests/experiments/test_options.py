@@ -1,6 +1,5 @@
 """One declaration per option: what it does to the command line of every command."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,9 @@ GIVEN = {
     "batch_tokens": (("--batch-tokens", "99"), 99),
     "save": (("--no-save",), False),
     "config": ((), None),  # a file, which the test makes
+    "as_name": (("--as", "mine"), "mine"),
     "force": (("--force",), True),
+    "force_states": (("--force-states",), True),
     "dry_run": (("--dry-run",), True),
     "out": (("--out", "there"), Path("there")),
     "csv_as_is": (("--csv-as-is",), True),
@@ -55,7 +56,7 @@ def asked(monkeypatch):
 
 
 def test_every_option_is_tried_here():
-    assert set(GIVEN) == {field.name for field in fields(Options)}
+    assert set(GIVEN) == set(DECLARED)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,7 +78,7 @@ def test_an_option_has_its_effect_or_is_refused(command, name, asked, tmp_path):
     if command in DECLARED[name].commands:
         assert done.exit_code == 0, said
         assert getattr(asked[0], name) == value
-        others = {f.name for f in fields(Options)} - {name, "protocol"}
+        others = set(DECLARED) - {name, "protocol"}
         assert all(getattr(asked[0], other) == getattr(Options(), other) for other in others)
     else:
         assert done.exit_code == 2

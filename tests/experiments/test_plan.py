@@ -105,7 +105,7 @@ def test_states_that_are_replaced_make_room(model, monkeypatch, tmp_path):
 
     free = held() + 500  # headers may grow by a few digits
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free - held()))
-    _run(*base, "--force", "--seed", "3", expect=0)
+    _run(*base, "--force-states", "--seed", "3", expect=0)
 
 
 def test_a_dry_run_says_what_it_takes(model, tmp_path):

@@ -99,6 +99,7 @@ def test_every_setting_is_an_option(write, asked):
             config=path,
             out=Path("there"),
             csv_as_is=True,
+            given=asked[0].given,
         )
     ]
 

@@ -56,8 +56,7 @@ def labels(folder):
 
 
 def _scores(folder, experiment):
-    results = folder if folder.name == "clean" else folder / "results"
-    return ScoreMap.load(results / f"{experiment}.safetensors")
+    return ScoreMap.load(folder / "results" / f"{experiment}.safetensors")
 
 
 def _site(states, layer, position):
@@ -129,12 +128,12 @@ def test_what_the_clean_protocol_changes(folder):
     for name in ("independent", "reuse", "rigid"):
         study, clean = (
             _scores(folder, name).mean[rows],
-            _scores(folder / "results" / "clean", name).mean[rows],
+            _scores(folder / "analyses" / "protocol-clean", name).mean[rows],
         )
         assert abs(np.nanmedian(study[:, MONTH]) - np.nanmedian(clean[:, MONTH])) < 0.04
         assert abs(np.nanmedian(study[:, 8:]) - np.nanmedian(clean[:, 8:])) < 0.04
     dates, names = (
-        _scores(folder / "results" / "clean", f"unseen_{what}").mean[rows]
+        _scores(folder / "analyses" / "protocol-clean", f"unseen_{what}").mean[rows]
         for what in ("labels", "names")
     )
     assert np.nanmedian(dates[:, MONTH]) > 0.9

@@ -128,7 +128,13 @@ def random_command(draw: random.Random, models: list[Path]) -> tuple[list[str], 
     if out is not None:
         arguments += ["--out", out]
     if draw.random() < 0.4:
-        arguments.append("--force")
+        arguments.append(draw.choice(["--force", "--force-states"]))
+    if draw.random() < 0.2:
+        # Also names that lead elsewhere.
+        arguments += [
+            "--as",
+            draw.choice(["mine", "..", "../photos", "results", "a/b", "", "x" * 99]),
+        ]
     if draw.random() < 0.25:
         # Also the sentences of a run, for that very run.
         prompts = (

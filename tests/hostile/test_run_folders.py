@@ -68,7 +68,7 @@ def test_refused(copied, name, force):
     of_states = name.startswith(("an index", "a layer", "negative", "offsets", "a header", "metad"))
     if force and of_states and "elsewhere" not in name:
         return  # the model is read again, whatever the files hold
-    result = CliRunner().invoke(app, [*command, *(["--force"] if force else [])])
+    result = CliRunner().invoke(app, [*command, *(["--force-states"] if force else [])])
     assert result.exit_code in (1, 2), result.output
     assert re.search(says, _last_line(result.output)), result.output
     assert "Traceback" not in result.output
@@ -118,7 +118,7 @@ def test_force_keeps_what_was_edited_and_what_is_not_ours(copied):
     (folder / "figures" / "photo.png").write_text("mine")
     (folder / "states" / "mine.partial").write_text("mine")
     (folder / "results" / "rigid.csv").write_text("edited")
-    result = CliRunner().invoke(app, [*command, "--force", "--seed", "5"])
+    result = CliRunner().invoke(app, [*command, "--force-states", "--seed", "5"])
     assert result.exit_code == 0, result.output
     for name in ("results/mine.csv", "figures/photo.png", "states/mine.partial"):
         assert (folder / name).read_text() == "mine"
@@ -138,7 +138,7 @@ def test_a_foreign_file_where_a_result_goes(copied):
 def test_force_keeps_states_that_were_edited(copied):
     folder, command, _ = copied
     (folder / "states" / "layer_01.safetensors").write_bytes(b"edited")
-    result = CliRunner().invoke(app, [*command, "--force"], env={"COLUMNS": "300"})
+    result = CliRunner().invoke(app, [*command, "--force-states"], env={"COLUMNS": "300"})
     assert result.exit_code == 0, result.output
     assert (folder / "states" / "layer_01.safetensors.changed").read_bytes() == b"edited"
     assert "kept as layer_01.safetensors.changed" in result.output

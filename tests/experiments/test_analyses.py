@@ -1,0 +1,297 @@
+"""Several questions of the same states: each has its place, and none touches another."""
+
+import json
+import re
+import signal
+
+import numpy as np
+import pytest
+from tiny_models import save_tiny
+from typer.testing import CliRunner
+from warm import Server
+
+from experiments import run as runs
+from experiments.analysis import MAIN, check_name, find_analysis
+from experiments.cli import app
+from experiments.options import Options
+from extract import UsageError
+from gpu_smds import ScoreMap
+
+SIZE = ("--samples", 60, "--permutations", 5)
+# What is asked, one after the other, and where its results go.
+ASKED = {
+    "results": (),
+    "analyses/source-Day_Ordinal/results": ("--source", "Day_Ordinal"),
+    "analyses/manifold-semicircular/results": ("--manifold", "semicircular"),
+    "analyses/protocol-clean/results": ("--protocol", "clean"),
+    "analyses/protocol-clean-hold-out-Month/results": (
+        "--protocol",
+        "clean",
+        "--hold-out",
+        "Month",
+    ),
+}
+
+
+def run(*arguments, expect=0, answer=None):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
+    assert result.exit_code == expect, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", "llama", "together", bos=True)
+
+
+@pytest.fixture(scope="module")
+def loads():
+    """How often a model was loaded."""
+    counted, plain = [], runs.load_model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "load_model", lambda *given: counted.append(given) or plain(*given))
+        yield counted
+
+
+def _bytes(folder, part=""):
+    """Files below a folder, but for the list of them."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted((folder / part).rglob("*"))
+        if path.is_file() and path.name not in ("manifest.json", ".lock")
+    }
+
+
+def _results(folder):
+    """Those of all analyses, but for the numbers of a figure, which is drawn again."""
+    return {
+        key: content
+        for key, content in _bytes(folder).items()
+        if "results/" in key and not key.endswith("circle.safetensors")
+    }
+
+
+def _values(folder):
+    """Numbers of an analysis, without the time that they took."""
+    found = {p.name: p.read_bytes() for p in sorted(folder.glob("*.csv"))}
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.name not in ("circle.safetensors", "significance.safetensors"):
+            found[path.name] = ScoreMap.load(path).scores.tobytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory, loads):
+    """A run that was asked five questions; nothing that was there before has changed."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    before = {}
+    for place, options in ASKED.items():
+        said = run("all", "--model", model, *SIZE, "--out", folder, *options)
+        if place != "results":
+            assert "states of" in said
+            assert f"its results go to {place}/" in said
+        now = _bytes(folder)
+        assert {key: now[key] for key in before} == before
+        assert any(key.startswith(f"{place}/independent") for key in now.keys() - before.keys())
+        before = now
+    return folder
+
+
+def test_the_model_is_read_once(folder, loads):
+    assert len(loads) == 1
+
+
+def test_each_is_what_a_run_of_its_own_gives(folder, model, tmp_path):
+    for number, (place, options) in enumerate(ASKED.items()):
+        alone = tmp_path / str(number)
+        run("all", "--model", model, *SIZE, "--out", alone, *options)
+        assert _values(folder / place) == _values(alone / "results")
+        of_source = ScoreMap.load(folder / place / "reuse.safetensors").metadata["landmarks"]
+        assert of_source == ScoreMap.load(alone / "results/reuse.safetensors").metadata["landmarks"]
+
+
+def test_a_finished_analysis_is_shown_and_not_computed(folder, model):
+    before = _bytes(folder)
+    for place, options in ASKED.items():
+        said = run("all", "--model", model, *SIZE, "--out", folder, *options)
+        assert str(folder / place) in said.replace(" ", "") or place in said
+        assert "another question" not in said
+    assert _results(folder) == {k: v for k, v in before.items() if k in _results(folder)}
+
+
+def test_force_computes_one_analysis_again(folder, model, loads):
+    before, count = _bytes(folder), len(loads)
+    place = "analyses/manifold-semicircular/results"
+    stamp = (folder / place / "reuse.safetensors").stat().st_mtime_ns
+    options = ASKED[place]
+    run("reuse", "--model", model, "--samples", 60, "--out", folder, *options, "--force")
+    assert len(loads) == count
+    assert (folder / place / "reuse.safetensors").stat().st_mtime_ns > stamp
+    after = _bytes(folder)
+    assert after.keys() == before.keys()
+    assert {k for k in after if after[k] != before[k]} == {f"{place}/reuse.safetensors"}
+    np.testing.assert_array_equal(
+        ScoreMap.load(folder / place / "reuse.safetensors").status,
+        ScoreMap.load(folder / place.replace("/results", "") / "results/reuse.safetensors").status,
+    )
+
+
+def test_names_bring_their_settings(folder, model):
+    base = ("--model", model, "--samples", 60, "--out", folder)
+    said = run("reuse", *base, "--as", "by-name", "--source", "Name")
+    results = folder / "analyses" / "by-name" / "results"
+    stamp = (results / "reuse.safetensors").stat().st_mtime_ns
+    assert "Name" in said
+    # Its source need not be said again, and another one is refused.
+    run("reuse", *base, "--as", "by-name")
+    run("figures", *base, "--as", "by-name")
+    assert (results / "reuse.safetensors").stat().st_mtime_ns == stamp
+    said = run("reuse", *base, "--as", "by-name", "--source", "Month", expect=2)
+    assert "the analysis by-name has source Name: choose another --as" in said
+    # The same question without the name finds it.
+    assert "by-name" in run("reuse", *base, "--source", "Name")
+
+
+def test_listed_and_removed(folder, model):
+    run(
+        "reuse",
+        "--model",
+        model,
+        "--samples",
+        60,
+        "--out",
+        folder,
+        "--as",
+        "short",
+        "--source",
+        "born",
+    )
+    said = run("list", folder)
+    assert "60 sentences × 4 layers" in said
+    assert (
+        "source-Day_Ordinal asks source Day_Ordinal has independent, similarity, reuse, rigid"
+        in said
+    )
+    assert re.search(r"short asks source born has reuse takes \d+\.\d MB", said)
+    foreign = folder / "analyses" / "short" / "mine.txt"
+    foreign.write_text("mine")
+    before = _bytes(folder)
+    assert "nothing was removed" in run("remove", folder, "short", answer="n\n")
+    assert _bytes(folder) == before
+    assert "the analysis short was removed" in run("remove", folder, "short", answer="y\n")
+    after = _bytes(folder)
+    assert {k for k in before if k not in after} == {
+        k for k in before if k.startswith("analyses/short/") and not k.endswith("mine.txt")
+    }
+    assert foreign.read_text() == "mine"
+    assert "short" not in json.loads((folder / "manifest.json").read_text())["analyses"]
+    assert "has no analysis 'short', but" in run("remove", folder, "short", "--yes", expect=2)
+    assert "holds no run" in run("list", folder.parent / "nothing", expect=2)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "/etc", "", "-x", ".hidden", "a b", "é", "x" * 81])
+def test_a_name_is_no_path(folder, model, name):
+    before = _bytes(folder)
+    base = ("reuse", "--model", model, "--samples", 60, "--out", folder)
+    said = run(*base, f"--as={name}", expect=2)
+    assert "--as" in said
+    assert _bytes(folder) == before
+    if name:
+        with pytest.raises(UsageError, match="a name is letters"):
+            check_name(name)
+
+
+def test_a_word_that_is_not_there_is_said_before_any_work(folder, model):
+    before = _bytes(folder)
+    base = ("all", "--model", model, *SIZE, "--out", folder)
+    said = run(*base, "--source", "Yesterday", expect=2)
+    assert "no word 'Yesterday' for the source; there are: Name, was" in said
+    assert _bytes(folder) == before
+
+
+def test_a_manifest_with_a_forged_name(folder, model, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for name in ("../../x", "a/b", ".."):
+        manifest["analyses"] = {name: {"settings": {}}}
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+        assert "manifest.json is damaged" in run("list", copy, expect=1)
+
+
+def test_a_folder_of_before_is_understood(folder, model, tmp_path):
+    """Which kept the clean protocol in results/clean, and no list of analyses."""
+    import shutil
+
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["main"], manifest["analyses"]
+    moved = {}
+    for key, entry in manifest["files"].items():
+        clean = key.replace("analyses/protocol-clean/results/", "results/clean/")
+        clean = clean.replace("analyses/protocol-clean/figures/", "figures/clean/")
+        if not clean.startswith("analyses/"):
+            (old / clean).parent.mkdir(parents=True, exist_ok=True)
+            if (old / key).exists():
+                (old / key).rename(old / clean)
+            moved[clean] = entry
+    shutil.rmtree(old / "analyses")
+    manifest["files"] = moved
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    before = _results(old)
+    for options in ((), ("--protocol", "clean")):
+        assert "another question" not in run("all", "--model", model, *SIZE, "--out", old, *options)
+    assert {key: _results(old)[key] for key in before} == before
+    said = run("reuse", "--model", model, "--samples", 60, "--out", old, "--source", "Name")
+    assert "analyses/source-Name/results/" in said
+    assert {key: _results(old)[key] for key in before} == before
+
+
+def test_killed_at_any_moment_all_are_as_if_nothing_had_been(model, tmp_path):
+    server = Server()
+    base = ("all", "--model", model, "--samples", 200, "--permutations", 20, "--quiet")
+    asked = [(), ("--source", "Day_Ordinal"), ("--protocol", "clean")]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for options in asked:
+        code, _ = server.run([*base, "--out", whole, *options])
+        assert code == 0
+    killed = 0
+    for number, options in enumerate(asked):
+        for moment in np.linspace(0.05, 1.2, 4):
+            code, _ = server.run([*base, "--out", cut, *options], seconds=float(moment))
+            killed += code == -signal.SIGKILL
+        code, _ = server.run([*base, "--out", cut, *options])
+        assert code == 0, (number, server.output)
+    server.close()
+    assert killed >= 5
+    for part in (
+        "results",
+        "analyses/source-Day_Ordinal/results",
+        "analyses/protocol-clean/results",
+    ):
+        assert _values(cut / part) == _values(whole / part)
+    assert _bytes(cut, "states").keys() == _bytes(whole, "states").keys()
+
+
+def test_where_a_question_goes():
+    settings = {"source": "A", "destination": "B", "distractor": "C"}
+    settings |= {"manifold": "circular", "protocol": "study", "hold_out": None}
+    manifest = {
+        "identity": {"experiments": settings},
+        "main": settings,
+        "analyses": {},
+        "files": {},
+    }
+    assert find_analysis(settings, None, None).name == MAIN
+    assert find_analysis(settings, "x", None).results == "analyses/x/results/"
+    assert not find_analysis(settings, None, manifest).is_new
+    odd = find_analysis(settings | {"source": "時/ :é"}, None, manifest)
+    assert odd.name == "source"
+    manifest["analyses"]["source"] = {"settings": settings | {"source": "another"}}
+    assert find_analysis(settings | {"source": "時"}, None, manifest).name == "source-2"
+    clean = settings | {"protocol": "clean", "hold_out": "Name"}
+    assert find_analysis(clean, None, manifest, "Name").name == "protocol-clean"
+    assert Options().as_name is None
