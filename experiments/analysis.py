@@ -141,7 +141,9 @@ def known_analyses(
     """Settings of all analyses of a folder, by name."""
     main = main_settings(manifest)
     known = {} if main is None else {MAIN: main}
-    if main is not None and any(key.startswith("results/clean/") for key in manifest["files"]):
+    if main is not None and any(
+        key.startswith("results/clean/") for key in manifest.get("files", ())
+    ):
         known[CLEAN] = main | {"protocol": "clean", "hold_out": default_hold_out}
     known |= {
         name: {key: facts["settings"].get(key) for key in SETTINGS}

@@ -241,8 +241,8 @@ class Run:
             settings |= {name: main[name] for name in ("protocol", "hold_out")}
         default = NAME_SLOT if NAME_SLOT in self.prompts.slots else None
         analysis = find_analysis(settings, named, found, default)
-        if command == "figures" and found is not None and analysis.is_new:
-            known = [name or "results/" for name in known_analyses(found, default)]
+        known = [name or "results/" for name in known_analyses(found or {}, default)]
+        if command == "figures" and analysis.is_new and known:
             raise UsageError(
                 f"{self.folder} holds no analysis with these settings, but {', '.join(known)}: "
                 "name one with --as"

@@ -6,6 +6,8 @@ import signal
 
 import numpy as np
 import pytest
+import small_figures
+from matplotlib.figure import Figure
 from tiny_models import save_tiny
 from typer.testing import CliRunner
 from warm import Server
@@ -37,6 +39,14 @@ def run(*arguments, expect=0, answer=None):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
     assert result.exit_code == expect, result.output
     return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures():
+    """Where figures go matters here, and not what is on them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", small_figures.savefig)
+        yield
 
 
 @pytest.fixture(scope="module")
