@@ -15,6 +15,8 @@ from extract import UsageError
 SETTINGS = ("source", "destination", "distractor", "manifold", "protocol", "hold_out")
 #: Of the first analysis of a folder, whose results are not in a subfolder.
 MAIN = ""
+#: What the user calls it.
+NAME_OF_MAIN = "main"
 #: Where version 0.1.0, and those before this one, kept the clean protocol.
 CLEAN = "clean"
 _NAME = re.compile(NAME, re.ASCII)
@@ -68,6 +70,8 @@ def settings_of(options: Options, hold_out: str | None) -> dict[str, Any]:
 
 def check_name(name: str) -> None:
     """Raise UsageError for a name that is none of a folder, or is taken."""
+    if name == CLEAN:
+        raise UsageError(f"--as {name}: the name is that of results of earlier versions")
     if not _NAME.fullmatch(name) or name.endswith(".partial"):
         raise UsageError(
             f"--as {name!r}: a name is letters, digits and . _ = + -, at most 80, and begins with "
@@ -102,6 +106,7 @@ def find_analysis(
     settings = dict(asked)
     if named is not None:
         check_name(named)
+    named = MAIN if named == NAME_OF_MAIN else named
     if manifest is None:
         return Analysis(named or MAIN, settings, True)
     main = main_settings(manifest)
@@ -111,8 +116,8 @@ def find_analysis(
             return Analysis(named, settings, True)
         if known[named] != settings:
             raise UsageError(
-                f"the analysis {named} is of {in_words(known[named], settings)}: choose another "
-                "--as, or remove it first (gpu-smds remove)"
+                f"the analysis {named or NAME_OF_MAIN} is of {in_words(known[named], settings)}: "
+                "choose another --as, or remove it first (gpu-smds remove)"
             )
         return Analysis(named, settings, False)
     for name, others in known.items():
@@ -150,6 +155,15 @@ def known_analyses(
         for name, facts in manifest.get("analyses", {}).items()
     }
     return known
+
+
+def named_settings(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings of the analyses that ``--as`` can name."""
+    main = main_settings(manifest)
+    found = {} if main is None else {NAME_OF_MAIN: main}
+    for name, facts in manifest.get("analyses", {}).items():
+        found[name] = {key: facts["settings"].get(key) for key in SETTINGS}
+    return found
 
 
 def in_words(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:

@@ -25,11 +25,14 @@ def show(path: Path, screen: Screen) -> None:
         The folder holds no run, or a damaged one.
     """
     folder, manifest = _looked_at(path)
-    n, layers, positions, d = manifest.get("shape", (0, 0, 0, 0))
+    shape = "states whose shape is not known yet"
+    if "shape" in manifest:
+        n, layers, positions, d = manifest["shape"]
+        shape = f"{n} sentences × {layers} layers × {positions} positions × {d} features"
     read = "read" if manifest["extracted"] else "not read to the end, or not saved"
     screen.note(
-        f"{folder}: {manifest['model']['name']}, {n} sentences × {layers} layers × {positions} "
-        f"positions × {d} features, {read}, {_size(folder, manifest, 'states/')}"
+        f"{folder}: {manifest['model']['name']}, {shape}, {read}, "
+        f"{_size(folder, manifest, 'states/')}"
     )
     known = known_analyses(manifest, None)
     first = known.get(MAIN, {})
@@ -39,7 +42,7 @@ def show(path: Path, screen: Screen) -> None:
         done = [s for s, key in zip(_LISTED, keys, strict=True) if key in _files(manifest)]
         of = settings if name == MAIN else {k: v for k, v in settings.items() if first.get(k) != v}
         said = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in of.items() if value)
-        screen.note({MAIN: "results/", CLEAN: "results/clean/"}.get(name, name))
+        screen.note({MAIN: "main", CLEAN: "results/clean"}.get(name, name))
         screen.note(f"  asks     {said}")
         screen.note(f"  has      {', '.join(done) or 'nothing yet'}")
         screen.note(f"  takes    {_size(folder, manifest, analysis.results, analysis.figures)}")

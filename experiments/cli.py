@@ -97,7 +97,7 @@ def _register(command: str, text: str) -> None:
         with _errors_in_one_line(given["debug"]):
             options = _options(command, ctx, given)
         with _errors_in_one_line(
-            options.debug, begins_again=options.force or options.force_states or not options.save
+            options.debug, begins_again=options.force_states or not options.save
         ):
             _check_together(command, options)
             screen = Screen(options.quiet)
@@ -165,7 +165,9 @@ def _options(command: str, ctx: typer.Context, given: dict[str, Any]) -> Options
         # pydantic takes a while to import.
         from experiments.settings import read_settings
 
-        values = read_settings(values["config"]) | values
+        found = read_settings(values["config"])
+        # The file is of a whole study.
+        values = {n: v for n, v in found.items() if command in DECLARED[n].commands} | values
     return Options(**values, given=frozenset(values))
 
 
@@ -226,8 +228,12 @@ def _errors_in_one_line(debug: bool, begins_again: bool = False) -> Iterator[Non
     """Exit with 1 (failed), 2 (wrong usage) or 130 (interrupted) and one line that says why."""
     try:
         yield
+    except typer.Abort:
+        raise
     except KeyboardInterrupt:
-        goes_on = "without --force or --no-save it would go on" if begins_again else "goes on"
+        goes_on = (
+            "without --force-states or --no-save it would go on" if begins_again else "goes on"
+        )
         typer.echo(f"interrupted: the same command {goes_on} from here", err=True)
         raise typer.Exit(130) from None
     except Exception as error:

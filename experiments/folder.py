@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from experiments.analysis import main_settings
 from experiments.known_files import folders_of, is_known
 from experiments.lock import LOCK, only_one
 from experiments.manifest import (
@@ -132,6 +133,8 @@ class RunFolder:
                 *("main", "analyses"),
             )
             before = {name: self.manifest[name] for name in kept if name in self.manifest}
+            # That of a folder of an earlier version, which did not note it.
+            before.setdefault("main", main_settings(self.manifest))
             self.manifest = new_manifest(facts, None) | before
         folder.token = self.manifest["token"]
         self.write_manifest()
@@ -185,6 +188,22 @@ class RunFolder:
             *parts, name = key.split("/")
             self._inside(parts).remove(name)
             self._unwritten = True
+
+    def refuse_foreign(self, beginnings: list[str]) -> None:
+        """Make sure that the names of a run's files in some folders are free, or are of the run.
+
+        Raises
+        ------
+        ExtractError
+            One of them is there and is not of this run.
+        """
+        assert self.manifest is not None
+        for beginning in beginnings:
+            where = self._where(f"{beginning}x")
+            for name in where[0].names() if where else ():
+                key = f"{beginning}{name}"
+                if is_known(key) and key not in self.manifest["files"]:
+                    self._refuse_foreign(key)
 
     def remove_analysis(self, name: str) -> None:
         """Remove the files of an analysis, and its folders where nothing else is in them."""

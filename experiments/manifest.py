@@ -48,6 +48,7 @@ class _Positions(TypedDict):
     words: list[_Text]
     tokens: list[_Text]
     landmarks: dict[str, Annotated[int, Strict(), Field(ge=0)]]
+    first: NotRequired[dict[str, Annotated[int, Strict(), Field(ge=0)]]]
 
 
 @_extra
@@ -63,8 +64,18 @@ class _Test(TypedDict):
 
 
 @_extra
+class _Settings(TypedDict):
+    source: _Text
+    destination: _Text
+    distractor: _Text
+    manifold: _Text
+    protocol: Literal["study", "clean"]
+    hold_out: _Text | None
+
+
+@_extra
 class _Analysis(TypedDict):
-    settings: dict[str, _Plain]
+    settings: _Settings
     significance: NotRequired[_Test]
 
 
@@ -92,7 +103,7 @@ class _Manifest(TypedDict):
     memory_budget: NotRequired[_Count | None]
     device: _Text
     significance: NotRequired[_Test]
-    main: NotRequired[dict[str, _Plain] | None]
+    main: NotRequired[_Settings | None]
     analyses: NotRequired[dict[_AnalysisName, _Analysis]]
     dtype: NotRequired[Literal["float64", "float32", "float16", "bfloat16"]]
     shape: NotRequired[Annotated[list[_Count], Field(min_length=4, max_length=4)]]
@@ -201,6 +212,11 @@ def _check(manifest: Any) -> None:
     landmarks = manifest["positions"]["landmarks"]
     if "source" not in landmarks or any(position >= count for position in landmarks.values()):
         raise FilesError("its landmarks are not among its words")
+    first = manifest["positions"].get("first", {})
+    if any(position >= count for position in first.values()):
+        raise FilesError("its words are at positions that it lacks")
+    if {"main", "clean"} & manifest.get("analyses", {}).keys():
+        raise FilesError("an analysis has a name that is taken")
     if len(manifest["batches_asked"]) != 2:
         raise FilesError("it does not say which batches were asked for")
 

@@ -249,13 +249,14 @@ class Options:
         str,
         "Name of the analysis: its results go to analyses/NAME in the folder of the run. Default: "
         "the first question asked of the states has results/ and figures/, and another one a name "
-        "made from what it asks otherwise. A name that is there brings its settings.",
+        "made from what it asks otherwise. A name that is there brings its settings; main is that "
+        "of results/.",
         None,
         "--as",
     )
     force: bool = _option(
         "Run",
-        _READING,
+        _READING - {"extract"},
         bool,
         "Compute the analysis again. The states stay, and so do the other analyses.",
         False,

@@ -17,12 +17,14 @@ import torch
 from experiments import protocol
 from experiments.analysis import (
     MAIN,
+    NAME_OF_MAIN,
     SETTINGS,
     Analysis,
     find_analysis,
     in_words,
     known_analyses,
     main_settings,
+    named_settings,
     settings_of,
 )
 from experiments.console import Screen
@@ -41,7 +43,7 @@ from experiments.results import (
 )
 from experiments.trial import sample_states, times
 from extract import ExtractError, HiddenStates, Prompts, UsageError, read_prompts, study_prompts
-from extract.alignment import first_columns, landmarks_of
+from extract.alignment import first_columns, landmarks_of, slots_in_order
 from extract.capture import extract_states
 from extract.layer_file import dtype_named
 from extract.models import QUANTIZATIONS, load_model, model_device, pinned, tokenizer_facts
@@ -113,7 +115,7 @@ class Run:
         _check_inputs_outside(folder.path, options, source)
         quantize = options.quantize or source.default_quantize
         found = None if options.force_states else folder.manifest
-        options = _with_settings_of_name(options, found)
+        options = _with_settings_of_name(options, folder.manifest)
         reads = command != "figures" and not (found and found["extracted"])
         source = _pinned(source, found, screen)
         if (size := source.local_bytes) > _LONG_TO_HASH:
@@ -235,23 +237,23 @@ class Run:
     def _find_analysis(self, command: str, found: dict[str, Any] | None) -> Analysis:
         options, named = self.options, self.options.as_name
         settings = settings_of(options, self.hold_out)
-        if command == "discover" and found is not None and main_settings(found) is not None:
+        main = main_settings(found or {})
+        brought = named is not None and named in named_settings(found or {})
+        if command == "discover" and main is not None and not brought:
             # It scores by a protocol of its own.
-            main = main_settings(found) or {}
             settings |= {name: main[name] for name in ("protocol", "hold_out")}
         default = NAME_SLOT if NAME_SLOT in self.prompts.slots else None
         analysis = find_analysis(settings, named, found, default)
-        known = [name or "results/" for name in known_analyses(found or {}, default)]
+        known = [name or NAME_OF_MAIN for name in known_analyses(found or {}, default)]
         if command == "figures" and analysis.is_new and known:
             raise UsageError(
                 f"{self.folder} holds no analysis with these settings, but {', '.join(known)}: "
                 "name one with --as"
             )
         if analysis.is_new and analysis.name != MAIN and named is None and command != "extract":
-            main = main_settings(found or {}) or {}
             self.screen.note(
-                f"{self.folder}: {in_words(settings, main)} – another question of the same states: "
-                f"its results go to {analysis.results}"
+                f"{self.folder}: {in_words(settings, main or settings)} – another question of the "
+                f"same states: its results go to {analysis.results}"
             )
         return analysis
 
@@ -260,6 +262,7 @@ class Run:
         analysis, manifest = self.analysis, self.manifest
         if not analysis.is_new or manifest is None:
             return
+        self.folder.refuse_foreign([analysis.results, analysis.figures])
         if analysis.name == MAIN:
             self.folder.note(main=analysis.settings)
         else:
@@ -342,7 +345,10 @@ class Run:
         if self.manifest is None or not self.manifest["extracted"]:
             return self._extract()
         states = self._open_states(self.manifest)
-        if self.manifest.get("csv_as_is", False) != self.options.csv_as_is:
+        if self.manifest.get("csv_as_is", False) != self.options.csv_as_is and self.options.force:
+            self._write_prompts()
+            self.folder.note(csv_as_is=self.options.csv_as_is)
+        elif self.manifest.get("csv_as_is", False) != self.options.csv_as_is:
             self.screen.warn(
                 "tables that are there stay as they are: --force makes them again, with "
                 "--csv-as-is or without"
@@ -457,8 +463,14 @@ class Run:
         noted = self.manifest["identity"]["experiments"]
         landmarks = dict(facts["landmarks"])
         if any(noted.get(role) != word for role, word in asked.items()):
-            first = facts.get("first") or first_columns(facts["words"])
-            landmarks = landmarks_of(first, list(self.prompts.slots), **asked)
+            first = facts.get("first")
+            if first is None and facts.get("mode") == "raw":
+                raise UsageError(
+                    f"{self.folder} is of an earlier version, which did not note the words of raw "
+                    "positions: other ones can be asked for after --force-states"
+                )
+            first = first or first_columns(facts["words"])
+            landmarks = landmarks_of(first, slots_in_order(self.prompts), **asked)
         return replace(columns_of(self.manifest), landmarks=landmarks)
 
     def setting(self, states: HiddenStates, columns: Columns) -> Setting:
@@ -576,6 +588,8 @@ class Run:
             loaded = [self._load()]
             load = loaded.pop
         self.folder.begin(facts, fresh)
+        if fresh:
+            self.analysis = replace(self.analysis, is_new=True)
         for sentence in self.folder.said():
             screen.warn(sentence)
         self.fresh = False
@@ -674,10 +688,10 @@ def _with_settings_of_name(options: Options, found: dict[str, Any] | None) -> Op
     UsageError
         Others were given.
     """
-    known = (found or {}).get("analyses", {})
-    if options.as_name not in known:
+    known = named_settings(found or {})
+    if options.as_name is None or options.as_name not in known:
         return options
-    settings = {key: known[options.as_name]["settings"].get(key) for key in SETTINGS}
+    settings = known[options.as_name]
     others = {key: getattr(options, key) for key in SETTINGS}
     given = {key: value for key, value in others.items() if key in options.given}
     if any(settings[key] != value for key, value in given.items()):
@@ -747,15 +761,17 @@ def run_folder(model: str, options: Options) -> Path:
 def _check_clean(options: Options, prompts: Prompts) -> None:
     """Refuse what the clean protocol cannot hold out."""
     slots = prompts.slots
-    if options.hold_out is not None and options.hold_out not in slots:
+    asked = options.hold_out is not None and "hold_out" in options.given
+    if asked and options.hold_out not in slots:
         raise UsageError(
             f"--hold-out {options.hold_out}: the sentences have no such slot, but "
             f"{', '.join(slots) or 'none'}"
         )
-    if options.hold_out is not None and len(set(slots[options.hold_out])) < protocol.FOLDS:
+    values = len(set(slots.get(options.hold_out or "", ())))
+    if asked and values < protocol.FOLDS:
         raise UsageError(
-            f"--hold-out {options.hold_out}: the slot has {len(set(slots[options.hold_out]))} "
-            f"different values, and {protocol.FOLDS} folds need as many"
+            f"--hold-out {options.hold_out}: the slot has {values} different values, and "
+            f"{protocol.FOLDS} folds need as many"
         )
     different = len(set(prompts.texts))
     if different < protocol.MIN_SENTENCES:

@@ -43,7 +43,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read ({error.strerror})") from error
     except FilesError as error:
         raise UsageError(str(error)) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
     values: dict[str, Any] = {}
     for group, table in found.items():
@@ -93,7 +93,7 @@ def _value(where: str, name: str, value: Any) -> Any:
     texts = checked if isinstance(checked, list) else [checked]
     if not texts or any(isinstance(text, str) and not text.strip() for text in texts):
         raise UsageError(f"{where} is empty: give it a value, or leave it out")
-    if name in _LISTS:
+    if isinstance(checked, list) or name == "models":
         return tuple(text.strip() for text in texts)
     return declared.read(checked)
 

@@ -41,6 +41,12 @@ def execute(command: str, options: Options, screen: Screen) -> None:
         Run.prepare(command, model, options, folder, screen)
         for model, folder in zip(options.models, folders, strict=True)
     ]
+    asked = [run.analysis.settings for run in runs]
+    if options.as_name is not None and any(settings != asked[0] for settings in asked):
+        raise UsageError(
+            f"--as {options.as_name} is another question in {runs[0].folder} than in another "
+            "folder: name one model at a time"
+        )
     if options.dry_run:
         for run in runs:
             run.dry_run(command)
@@ -69,8 +75,8 @@ def execute(command: str, options: Options, screen: Screen) -> None:
             finished.append((run, results))
             release_memory()
     if command in ("all", "figures") and len(runs) > 1:
-        study = options.protocol == "study"
-        file = _free(paths[0].parent, "comparison" if study else "comparison-clean")
+        of = finished[0][0].analysis.name
+        file = _free(paths[0].parent, f"comparison-{of}" if of else "comparison")
         draw_models(file, [(run.source.name, results) for run, results in finished])
         screen.note(f"models side by side: {file}")
 

@@ -86,8 +86,9 @@ class Positions:
         }
 
     def to_json(self) -> str:
-        """:meth:`facts` in one line."""
-        return json.dumps(self.facts(), ensure_ascii=False)
+        """What the states depend on, in one line: not which of the columns somebody asks about."""
+        of_states = {"mode": self.mode, "words": self.words, "tokens": self.tokens}
+        return json.dumps(of_states, ensure_ascii=False)
 
 
 def tokenize(prompts: Prompts, tokenizer: Any) -> Tokens:
@@ -168,7 +169,7 @@ def _align_words(
                 columns.append(column)
         first.setdefault(name, len(columns) - 1)
     stacked = np.stack(columns, axis=1)
-    landmarks = landmarks_of(first, _slots(prompts), source, destination, distractor)
+    landmarks = landmarks_of(first, slots_in_order(prompts), source, destination, distractor)
     return Positions(
         "word",
         tuple(words),
@@ -275,7 +276,7 @@ def _raw(
         first = {text: column for column, text in reversed(list(enumerate(tokens.texts)))}
         first = dict(sorted(first.items(), key=lambda item: item[1]))
         lasts = []
-    landmarks = landmarks_of(first, _slots(prompts), source, destination, distractor)
+    landmarks = landmarks_of(first, slots_in_order(prompts), source, destination, distractor)
     if lasts:
         name = next(name for name, column in first.items() if column == landmarks["source"])
         counts = Counter(last[name] for last in lasts)
@@ -293,7 +294,8 @@ def _raw(
     )
 
 
-def _slots(prompts: Prompts) -> list[str]:
+def slots_in_order(prompts: Prompts) -> list[str]:
+    """Names of the slots in the order of the sentence."""
     return [n for n, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
 
 

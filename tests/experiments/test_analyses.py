@@ -305,3 +305,96 @@ def test_where_a_question_goes():
     clean = settings | {"protocol": "clean", "hold_out": "Name"}
     assert find_analysis(clean, None, manifest, "Name").name == "protocol-clean"
     assert Options().as_name is None
+
+
+def _prompts(path):
+    """Slots whose columns are not in the order of the sentence."""
+    lines = ["text,label,City,Person"]
+    for i in range(24):
+        city, person = ("Rome", "Oslo", "Bern")[i % 3], ("Ann", "Bob")[i % 2]
+        lines.append(f"{person} lives in {city} at {i} today,{i / 24},{city},{person}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_source_is_the_first_slot_of_the_sentence_in_every_analysis(model, tmp_path):
+    prompts = _prompts(tmp_path / "own.csv")
+    base = ("reuse", "--model", model, "--prompts", prompts, "--out", tmp_path / "run")
+    run(*base)
+    run(*base, "--distractor", "lives")
+    for part in ("results", "analyses/distractor-lives/results"):
+        facts = ScoreMap.load(tmp_path / "run" / part / "reuse.safetensors").metadata
+        assert facts["words"][facts["landmarks"]["source"]] == "Person"
+
+
+def test_states_that_are_not_saved_keep_their_analyses(model, tmp_path):
+    base = ("reuse", "--model", model, "--samples", 12, "--out", tmp_path / "run", "--no-save")
+    run(*base)
+    first = _results(tmp_path / "run")
+    # As a version that did not note which analysis was the first.
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["main"], manifest["analyses"]
+    path.write_text(json.dumps(manifest))
+    run(*base, "--source", "Name")
+    assert {key: _results(tmp_path / "run")[key] for key in first} == first
+    assert (tmp_path / "run/analyses/source-Name/results/reuse.safetensors").exists()
+
+
+def test_an_interrupted_reading_goes_on_for_another_question(model, tmp_path, monkeypatch):
+    """What was read does not depend on who asks first."""
+    from extract import capture
+
+    base = ("--model", model, "--samples", 40, "--out", tmp_path / "run", "--batch-size", 4)
+    plain, read = capture.StateReader.read, []
+
+    def interrupted(self, *given, **named):
+        read.append(1)
+        if len(read) == 6:
+            raise KeyboardInterrupt
+        return plain(self, *given, **named)
+
+    monkeypatch.setattr(capture.StateReader, "read", interrupted)
+    run("all", *base, expect=130)
+    before = len(read)
+    run("reuse", *base, "--source", "Name")
+    assert len(read) - before == 10 - 5
+
+
+def test_main_is_a_name_and_clean_is_none(folder, model):
+    base = ("--model", model, "--samples", 60, "--out", folder)
+    before = _results(folder)
+    run("reuse", *base, "--as", "main")
+    assert _results(folder) == before
+    assert "main has source Month" in run(
+        "reuse", *base, "--as", "main", "--source", "Name", expect=2
+    )
+    assert "of earlier versions" in run("reuse", *base, "--as", "clean", expect=2)
+    said = run("figures", *base, "--source", "born", expect=2)
+    assert "holds no analysis with these settings, but main, " in said
+
+
+def test_a_name_brings_its_protocol(model, tmp_path):
+    base = ("--model", model, "--samples", 60, "--out", tmp_path)
+    run("reuse", *base)
+    run("reuse", *base, "--as", "strict", "--protocol", "clean")
+    # Again, and by a command that does not choose a protocol.
+    run("reuse", *base, "--as", "strict")
+    run("discover", *base, "--as", "strict", "--shuffles", 0, "--manifolds", "circular,euclidean")
+    assert (tmp_path / "analyses/strict/results/discover.csv").exists()
+    run("reuse", *base, "--as", "strict", "--force-states")
+    facts = ScoreMap.load(tmp_path / "analyses/strict/results/reuse.safetensors").metadata
+    assert facts["protocol"] == "clean"
+    assert not (tmp_path / "results" / "reuse.safetensors").exists()
+
+
+def test_what_is_not_ours_is_found_before_the_work(model, tmp_path):
+    base = ("reuse", "--model", model, "--samples", 12, "--out", tmp_path)
+    run(*base)
+    foreign = tmp_path / "analyses" / "x" / "results" / "rigid.csv"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    before = _bytes(tmp_path)
+    said = run(*base, "--as", "x", "--source", "Name", expect=1)
+    assert "rigid.csv is not a file of this run" in said
+    assert _bytes(tmp_path) == before

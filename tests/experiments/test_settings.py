@@ -91,8 +91,6 @@ def test_every_setting_is_an_option(write, asked):
             protocol="clean",
             hold_out="Month",
             permutations=30,
-            manifolds=("torus", "spiral"),
-            shuffles=5,
             batch_size=2,
             batch_tokens=99,
             save=False,
@@ -102,6 +100,10 @@ def test_every_setting_is_an_option(write, asked):
             given=asked[0].given,
         )
     ]
+    # What has no effect on a command does not reach it.
+    assert _run("discover", "--config", path)[0] == 0
+    assert (asked[1].manifolds, asked[1].shuffles) == (("torus", "spiral"), 5)
+    assert asked[1].protocol == "study"
 
 
 def test_the_command_line_overrides_the_file(write, asked):
@@ -119,6 +121,16 @@ def test_a_file_is_of_a_whole_study(write, asked):
     assert _run("reuse", "--config", path)[0] == 0
     assert _run("discover", "--config", path)[0] == 0
     assert asked[1].shuffles == 5
+    path = write("[question]\nprotocol = 'clean'\nhold-out = 'Month'\n[run]\nas = 'x'\n")
+    assert _run("extract", "--config", path)[0] == 0
+    assert (asked[2].protocol, asked[2].hold_out, asked[2].as_name) == ("study", None, None)
+
+
+def test_lists_may_be_texts(write):
+    found = read_settings(
+        write("[model]\nmodel = 'gpt2'\n[question]\nmanifolds = 'torus, spiral'\n")
+    )
+    assert found == {"models": ("gpt2",), "manifolds": ("torus", "spiral")}
 
 
 def test_names_may_have_underscores(write):
@@ -152,6 +164,7 @@ def test_names_may_have_underscores(write):
         ("[sentences]\nseed = 1\nseed = 2\n", "is not TOML: .*line 3"),
         ("[sentences]\nseed = 1\n[sentences]\n", "is not TOML: .*line 3"),
         ("seed", "is not TOML"),
+        ("[sentences]\nseed = 1" + "0" * 5000, "is not TOML"),
         ("a = " + "[" * 5000, "is not TOML"),
         ("[[question]]\nsource = 'x'", r"question must be a table, \[question\]"),
     ],
