@@ -21,6 +21,7 @@ _WRITES = {
 # Calls of these names that touch no file of a user: why is said beside each.
 _HARMLESS = {
     ("experiments/folder.py", "remove"): "Folder.remove and RunFolder.remove",
+    ("experiments/cli.py", "remove"): "catalog.remove, which asks RunFolder",
     ("experiments/run.py", "remove"): "Checkpoint.remove and RunFolder.remove",
     ("experiments/discovery.py", "remove"): "Checkpoint.remove",
     ("experiments/significance.py", "remove"): "Checkpoint.remove",
