@@ -26,11 +26,13 @@ from transformers import AutoModel, LlamaConfig
 from benchmarks.environment import environment
 from benchmarks.memory import peak_memory
 from benchmarks.output import OUT, output, write_facts
-from experiments import protocol
+from experiments.designs import experiments_of
+from experiments.designs.passes import on_all_sites
+from experiments.designs.setting import Setting
+from experiments.designs.similarity import similarity
 from experiments.options import Options
-from experiments.plan import Plan
-from experiments.protocol import Setting
-from experiments.run import release_memory
+from experiments.runs.extraction import release_memory
+from experiments.runs.plan import Plan
 from extract import study_prompts
 from extract.batches import cut
 from extract.capture import extract_states, known_token, padded, read_lengths
@@ -209,8 +211,8 @@ def _experiments(
     source = plan.positions.landmarks["source"]
     setting = Setting(states, labels, plan.layers, len(plan.layers), source, device=device)
     started = perf_counter()
-    protocol.on_all_sites(setting.experiments, setting)
-    protocol.similarity(setting)
+    on_all_sites([row for row in experiments_of(()).values() if row.plan], setting)
+    similarity(setting)
     _wait(device)
     return {"experiments_s": perf_counter() - started}
 

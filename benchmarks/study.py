@@ -22,12 +22,11 @@ from benchmarks import smds_study
 from benchmarks.environment import environment
 from benchmarks.output import OUT, output, write_facts
 from benchmarks.runs import states_and_labels
-from experiments import protocol
-from experiments.draw import draw_results
-from experiments.manifest import read_manifest
-from experiments.protocol import Setting
-from experiments.results import EXPERIMENTS, Columns, compute_results, save_result
-from experiments.run import columns_of
+from experiments.designs import experiments_of
+from experiments.designs.setting import Setting, similarity_layer
+from experiments.reports.drawing import draw_results
+from experiments.runs.manifest import read_manifest
+from experiments.runs.results import Columns, compute_results, save_result
 from extract import ExtractError, HiddenStates
 from gpu_smds import ScoreMap
 from gpu_smds._files import File, Folder, plain
@@ -53,13 +52,14 @@ def main() -> None:
 def measure(folder: Path, manifest: dict[str, Any], n_sites: int) -> dict[str, Any]:
     """Time both sides on the states of a run."""
     states, labels = states_and_labels(folder)
-    columns = columns_of(manifest)
+    facts = manifest["positions"]
+    columns = Columns(tuple(facts["words"]), tuple(facts["tokens"]), facts["landmarks"])
     n, n_layers, n_positions, d = states.shape
     source = columns.landmarks["source"]
     setting = Setting(states, labels, states.layers, manifest["n_states"], source)
     ours, results = _ours(setting, columns)
     site_list = _sample(n_layers, n_positions, results["independent"], n_sites)
-    layer = states.layers.index(protocol.similarity_layer(setting))
+    layer = states.layers.index(similarity_layer(setting))
     counts = {
         "independent": n_layers * n_positions,
         "similarity": n_positions,
@@ -98,19 +98,25 @@ def _ours(setting: Setting, columns: Columns) -> tuple[dict[str, float], dict[st
     """Seconds and results of every experiment on all sites, and seconds of files and figures."""
     # The first call of every kind sets up thread pools and libraries.
     few = replace(setting, states=_first_rows(setting.states, 60), labels=setting.labels[:60])
-    for name in EXPERIMENTS:
-        compute_results([name], few, columns, "benchmark", lambda *_: None)
+    experiments = experiments_of(())
+    for row in experiments.values():
+        compute_results([row], few, columns, "benchmark", lambda *_: None)
     seconds: dict[str, float] = {}
     results: dict[str, ScoreMap] = {}
     # Each by itself, as smds runs them; the command ``all`` runs those on all sites in one pass.
-    for name in EXPERIMENTS:
+    for name, row in experiments.items():
         started = perf_counter()
-        results |= compute_results([name], setting, columns, "benchmark", lambda *_: None)
+        results |= compute_results([row], setting, columns, "benchmark", lambda *_: None)
         seconds[name] = perf_counter() - started
     started = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         for name, scores in results.items():
-            save_result(lambda name: File.at(Path(folder) / name), name, scores)
+            save_result(
+                lambda name: File.at(Path(folder) / name),
+                experiments[name],
+                scores,
+                csv_as_is=False,
+            )
         draw_results(lambda name: File.at(Path(folder) / name), "benchmark", results)
     seconds["figures"] = perf_counter() - started
     return seconds, results

@@ -95,17 +95,19 @@ class _Command(TyperCommand):
 def _register(command: str, text: str) -> None:
     def run(ctx: typer.Context, **given: Any) -> None:
         with _errors_in_one_line(given["debug"]):
-            options = _options(command, ctx, given)
+            questions = _questions(command, ctx, given)
+        options = questions[0]
         with _errors_in_one_line(
             options.debug, begins_again=options.force_states or not options.save
         ):
-            _check_together(command, options)
+            for question in questions:
+                _check_together(command, question)
             screen = Screen(options.quiet)
             # Said before torch is imported, which takes some seconds.
             screen.note(f"gpu-smds {command}: {', '.join(options.models)}")
-            from experiments.study import execute
+            from experiments.commands import execute
 
-            execute(command, options, screen)
+            execute(command, questions, screen)
 
     # typer reads the options off the signature.
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -120,8 +122,11 @@ def _parameter(name: str, declared: Declared, command: str) -> inspect.Parameter
     """An option of a command; those that it has no effect on are known, but not shown."""
     default = getattr(Options, name)
     shown = default if declared.kind in (int, str) and default is not None else None
+    flags = spellings(name)
+    if f"--no-{flags[0].lstrip('-')}" in flags:  # a pair, of which the second takes it back
+        flags = ("/".join(flags),)
     option = typer.Option(
-        *spellings(name),
+        *flags,
         help=declared.help,
         min=declared.least,
         hidden=command not in declared.commands,
@@ -140,8 +145,45 @@ def _one_of(name: str, choices: tuple[str, ...]) -> Any:
     return StrEnum(name, {choice: choice for choice in choices})
 
 
-def _options(command: str, ctx: typer.Context, given: dict[str, Any]) -> Options:
-    """What was given on the command line, checked; the rest has its default.
+def _questions(command: str, ctx: typer.Context, given: dict[str, Any]) -> list[Options]:
+    """The options of each analysis: one, unless a file of settings has several.
+
+    Raises
+    ------
+    UsageError
+        As :func:`_given`; no analysis of the file has the name that is asked for.
+    """
+    values = _given(command, ctx, given)
+    if "config" not in values:
+        return [Options(**values, given=frozenset(values))]
+    # pydantic takes a while to import.
+    from experiments.settings import read_settings
+
+    found = read_settings(values["config"])
+    tables: tuple[dict[str, Any], ...] = found.analyses or ({},)
+    if found.analyses and (name := values.get("as_name")) is not None:
+        tables = tuple(table for table in tables if table.get("as_name") == name)
+        if not tables:
+            names = [table["as_name"] for table in found.analyses if "as_name" in table]
+            raise UsageError(
+                f"{values['config']} has no [[analysis]] with as = {name!r}, but "
+                f"{', '.join(names) or 'none with a name'}"
+            )
+    questions = []
+    for table in tables:
+        # The file is of a whole study.
+        of_file = {n: v for n, v in (found.values | table).items() if command in _commands(n)}
+        whole = of_file | values
+        questions.append(Options(**whole, given=frozenset(whole)))
+    return questions
+
+
+def _commands(name: str) -> frozenset[str]:
+    return DECLARED[name].commands
+
+
+def _given(command: str, ctx: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """What was given on the command line, checked.
 
     Raises
     ------
@@ -161,14 +203,7 @@ def _options(command: str, ctx: typer.Context, given: dict[str, Any]) -> Options
             if isinstance(text, str) and not text.strip():
                 raise UsageError(f"{flag} is empty: give it a value, or leave it out")
         values[name] = declared.read(value.value if isinstance(value, StrEnum) else value)
-    if "config" in values:
-        # pydantic takes a while to import.
-        from experiments.settings import read_settings
-
-        found = read_settings(values["config"])
-        # The file is of a whole study.
-        values = {n: v for n, v in found.items() if command in DECLARED[n].commands} | values
-    return Options(**values, given=frozenset(values))
+    return values
 
 
 for _command, _text in COMMANDS.items():
@@ -195,7 +230,7 @@ def list_analyses(
 ) -> None:
     """Show what a run's folder holds: its states, and every analysis with its settings and size."""
     with _errors_in_one_line(debug=False):
-        from experiments.catalog import show
+        from experiments.runs.catalog import show
 
         show(run, Screen(quiet=False))
 
@@ -208,7 +243,7 @@ def remove_analysis(
 ) -> None:
     """Remove one analysis, after asking. The states and the other analyses stay."""
     with _errors_in_one_line(debug=False):
-        from experiments.catalog import remove
+        from experiments.runs.catalog import remove
 
         remove(run, name, Screen(quiet=False), lambda said: yes or typer.confirm(said, err=True))
 

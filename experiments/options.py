@@ -10,16 +10,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from experiments.designs import EXPERIMENTS
 from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
 
 #: The commands and what each does, in the order of the help.
 COMMANDS = {
     "all": "The whole study: extract, four experiments, figures and a summary.",
     "extract": "Read the sentences and save the hidden states.",
-    "independent": "Exp 1: is there a circle at each layer and word? (ridge, 3-fold)",
-    "similarity": "Exp 2: is it the same subspace at every word? (cosine of fitted maps)",
-    "reuse": "Exp 3: does the month's map decode the other words?",
-    "rigid": "Exp 4: is it a rigid circle? (orthonormal map, last fifth held out)",
+    **{row.name: f"Exp {row.number}: {row.help}" for row in EXPERIMENTS if row.help},
     "significance": "Is it more than chance? Permutation test of Exp 1 at every layer and word.",
     "transfer": "Does one word's map decode another, one layer's another? All pairs.",
     "discover": "Which manifold is it? Many shapes scored at every layer and word.",
@@ -28,6 +26,8 @@ COMMANDS = {
 _EVERY = frozenset(COMMANDS)
 #: Commands that may read the model, and write more than figures.
 _READING = _EVERY - {"figures"}
+#: Commands that ask something of the states.
+_ASKING = _EVERY - {"extract"}
 #: Commands that score by one of the protocols.
 _HOLDING_OUT = _EVERY - {"extract", "discover"}
 
@@ -163,13 +163,26 @@ class Options:
         "post",
         choices=("post", "pre"),
     )
-    manifold: str = _option("Question", _EVERY, str, "Ideal shape of the labels.", "circular")
-    source: str = _option("Question", _EVERY, str, "Word or slot where the label is read.", SOURCE)
+    manifold: str = _option("Question", _ASKING, str, "Ideal shape of the labels.", "circular")
+    source: str = _option("Question", _ASKING, str, "Word or slot where the label is read.", SOURCE)
     destination: str = _option(
-        "Question", _EVERY, str, "Word or slot where it is needed.", DESTINATION
+        "Question", _ASKING, str, "Word or slot where it is needed.", DESTINATION
     )
     distractor: str = _option(
-        "Question", _EVERY, str, "Word that has nothing to do with it.", DISTRACTOR
+        "Question", _ASKING, str, "Word that has nothing to do with it.", DISTRACTOR
+    )
+    only_layers: str | None = _option(
+        "Question",
+        _ASKING,
+        str,
+        "Layers that are looked at, such as 0,5,10-15, of those that were kept. Default: all.",
+    )
+    analysis_seed: int | None = _option(
+        "Question",
+        _ASKING,
+        int,
+        "Seed of folds, permutations and shuffles. Default: the study's folds.",
+        least=0,
     )
     protocol: str = _option(
         "Question",
@@ -194,6 +207,14 @@ class Options:
         "Permutations of the labels. Default: 1000 for significance; for all 200, on all layers if "
         "that takes under two minutes, else on those of the curves; 0 leaves the test of all out.",
         least=0,
+    )
+    test_layers: str | None = _option(
+        "Question",
+        {"all"},
+        str,
+        "Layers that the permutation test of all looks at: all, or those of the curves. Default: "
+        "all if that takes under two minutes.",
+        choices=("all", "curves"),
     )
     manifolds: tuple[str, ...] | None = _option(
         "Question",
@@ -225,27 +246,36 @@ class Options:
         "CPU, 8192 on a GPU.",
         least=1,
     )
+    memory_budget: int | None = _option(
+        "Run",
+        _READING,
+        int,
+        "Bytes that the experiments may take at a time. Default: a part of what is free when the "
+        "folder is begun.",
+        least=1,
+    )
     save: bool = _option(
         "Run",
         _READING,
         bool,
-        "Keep the hidden states in memory only.",
+        "Keep the hidden states in files, or in memory only.",
         True,
+        "--save",
         "--no-save",
-        read=lambda given: not given,
     )
     config: Path | None = _option(
         "Run",
         _EVERY,
         str,
         "Settings as a TOML file: a table for each heading of this help, in small letters, with "
-        "options by their names, such as samples = 500 in [sentences]. The command line overrides "
-        "it. Paths in it are as on the command line.",
+        "options by their names, such as samples = 500 in [sentences]; for several questions of "
+        "the same states an [[analysis]] table each, with the options under Question and as. The "
+        "command line overrides it. Paths in it are as on the command line.",
         read=Path,
     )
     as_name: str | None = _option(
         "Run",
-        _EVERY - {"extract"},
+        _ASKING,
         str,
         "Name of the analysis: its results go to analyses/NAME in the folder of the run. Default: "
         "the first question asked of the states has results/ and figures/, and another one a name "
@@ -306,3 +336,8 @@ DECLARED: dict[str, Declared] = {
 def spellings(name: str) -> tuple[str, ...]:
     """Spellings of an option on the command line, the usual one first."""
     return DECLARED[name].flags or (f"--{name.replace('_', '-')}",)
+
+
+def key_of(name: str) -> str:
+    """Name of an option in a file: its spelling on the command line, without the dashes."""
+    return spellings(name)[0].lstrip("-")

@@ -1,5 +1,7 @@
 """Settings of a run from a file: TOML, with a table for each group of options.
 
+Several questions of the same states are a table ``[[analysis]]`` each.
+
 The file may name options that have no effect on the command at hand: it is of a whole study.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
-from experiments.options import DECLARED, GROUPS, Declared, spellings
+from experiments.options import DECLARED, GROUPS, Declared, key_of
 from extract.errors import UsageError
 from gpu_smds._files import File, FilesError
 
@@ -24,10 +27,28 @@ _EACH_TIME = ("config", "trust_remote_code", "force", "force_states", "dry_run",
 #: Options that may be a list in a file.
 _LISTS = ("models", "manifolds")
 _MOST_BYTES = 1 << 20
+#: Table of one of several questions of the same states.
+ANALYSIS = "analysis"
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Options of a file, by the names of their fields.
+@dataclass(frozen=True)
+class Settings:
+    """What a file says.
+
+    Attributes
+    ----------
+    values
+        Options by the names of their fields.
+    analyses
+        The same of each ``[[analysis]]`` table: what differs from ``values``.
+    """
+
+    values: dict[str, Any]
+    analyses: tuple[dict[str, Any], ...] = ()
+
+
+def read_settings(path: Path) -> Settings:
+    """Read the options of a file.
 
     Raises
     ------
@@ -45,12 +66,49 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UsageError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
+    analyses = _analyses(path, found.pop(ANALYSIS, []))
     values: dict[str, Any] = {}
     for group, table in found.items():
         for key, value in _table(path, group, table).items():
             name = _named(path, group, key)
             values[name] = _value(f"{path}: [{group}] {key}", name, value)
-    return values
+    if analyses and "as_name" in values:
+        raise UsageError(f"{path}: as stands in [run]: it belongs to each [[{ANALYSIS}]]")
+    return Settings(values, analyses)
+
+
+def _analyses(path: Path, tables: Any) -> tuple[dict[str, Any], ...]:
+    """Options of the ``[[analysis]]`` tables."""
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise UsageError(f"{path}: {ANALYSIS} must be one or more tables, [[{ANALYSIS}]]")
+    found = []
+    for number, table in enumerate(tables, 1):
+        where = f"[[{ANALYSIS}]] {number}"
+        values = {}
+        for key, value in table.items():
+            name = _named_of_analysis(path, where, key)
+            values[name] = _value(f"{path}: {where}: {key}", name, value)
+        found.append(values)
+    names = [values["as_name"] for values in found if "as_name" in values]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path}: two [[{ANALYSIS}]] tables have the name {name!r}")
+    return tuple(found)
+
+
+def _named_of_analysis(path: Path, where: str, key: str) -> str:
+    """Field of an option that an analysis may have."""
+    names = {key_of(name): name for name in DECLARED}
+    own = [key for key, name in names.items() if DECLARED[name].group == "Question"]
+    name = names.get(key.replace("_", "-"))
+    if name is None:
+        raise UsageError(f"{path}: {where} has no key {key!r}{_nearest(key, [*own, 'as'])}")
+    if DECLARED[name].group != "Question" and name != "as_name":
+        raise UsageError(
+            f"{path}: {where} names a {key}: all analyses are of the same states, so that it "
+            f"belongs to [{DECLARED[name].group.lower()}]"
+        )
+    return name
 
 
 def _table(path: Path, group: str, table: Any) -> Mapping[str, Any]:
@@ -58,11 +116,11 @@ def _table(path: Path, group: str, table: Any) -> Mapping[str, Any]:
     if group not in known:
         # A key above all tables is most likely an option without its table.
         for name, declared in DECLARED.items():
-            if _key(name) == group.replace("_", "-"):
+            if key_of(name) == group.replace("_", "-"):
                 raise UsageError(
                     f"{path}: {group} stands in no table: it belongs to [{declared.group.lower()}]"
                 )
-        raise UsageError(f"{path}: unknown table [{group}]{_nearest(group, known)}")
+        raise UsageError(f"{path}: unknown table [{group}]{_nearest(group, [*known, ANALYSIS])}")
     if not isinstance(table, Mapping):
         raise UsageError(f"{path}: {group} must be a table, [{group}]")
     return table
@@ -70,7 +128,7 @@ def _table(path: Path, group: str, table: Any) -> Mapping[str, Any]:
 
 def _named(path: Path, group: str, key: str) -> str:
     """Field of an option that stands in a group."""
-    names = {_key(name): name for name in DECLARED}
+    names = {key_of(name): name for name in DECLARED}
     name = names.get(key.replace("_", "-"))
     if name is None:
         raise UsageError(f"{path}: [{group}] has no key {key!r}{_nearest(key, list(names))}")
@@ -111,11 +169,6 @@ def _kind(name: str, declared: Declared) -> Any:
     if name in _LISTS:
         return list[str] | str
     return declared.kind
-
-
-def _key(name: str) -> str:
-    """Name of an option in a file: its spelling on the command line, without the dashes."""
-    return spellings(name)[0].lstrip("-")
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -20,14 +20,14 @@ _WRITES = {
 }
 # Calls of these names that touch no file of a user: why is said beside each.
 _HARMLESS = {
-    ("experiments/folder.py", "remove"): "Folder.remove and RunFolder.remove",
+    ("experiments/runs/folder.py", "remove"): "Folder.remove and RunFolder.remove",
     ("experiments/cli.py", "remove"): "catalog.remove, which asks RunFolder",
-    ("experiments/run.py", "remove"): "Checkpoint.remove and RunFolder.remove",
-    ("experiments/discovery.py", "remove"): "Checkpoint.remove",
-    ("experiments/significance.py", "remove"): "Checkpoint.remove",
-    ("experiments/transfer.py", "remove"): "Checkpoint.remove",
-    ("experiments/lock.py", "truncate"): "the lock, opened by Folder.open",
-    ("experiments/run.py", "to_csv"): "Prompts.to_csv, which asks File",
+    ("experiments/runs/experiments.py", "remove"): "Checkpoint.remove and RunFolder.remove",
+    ("experiments/runs/discovery.py", "remove"): "Checkpoint.remove",
+    ("experiments/runs/significance.py", "remove"): "Checkpoint.remove",
+    ("experiments/runs/transfer.py", "remove"): "Checkpoint.remove",
+    ("experiments/runs/lock.py", "truncate"): "the lock, opened by Folder.open",
+    ("experiments/runs/extraction.py", "to_csv"): "Prompts.to_csv, which asks File",
     ("experiments/figures/winners.py", "remove"): "a text of matplotlib",
     ("extract/cells.py", "truncate"): "a text of rich",
     ("extract/writer.py", "remove"): "Folder.remove",

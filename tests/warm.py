@@ -13,7 +13,7 @@ from pathlib import Path
 
 _SERVER = """
 import gc, json, os, signal, sys, time
-import experiments.study, extract.capture, gpu_smds.sites.checkpoint
+import experiments.commands, extract.capture, gpu_smds.sites.checkpoint
 import matplotlib.pyplot, transformers
 from transformers import AutoModel, AutoTokenizer, GPT2Model, LlamaModel
 import {drawing}

@@ -1,5 +1,5 @@
 """Leaves out the figures of the experiments, which take longer than all the rest."""
 
-import experiments.study
+import experiments.commands
 
-experiments.study.draw_run = lambda *arguments: []
+experiments.commands.draw_analysis = lambda *arguments: []

@@ -4,11 +4,14 @@ from io import BytesIO
 
 import small_figures
 
-import experiments.discovery
-import experiments.draw
-import experiments.significance
-import experiments.transfer
+import experiments.figures
+import experiments.reports.discovery
+import experiments.reports.drawing
+import experiments.reports.significance
+import experiments.reports.transfer
 from gpu_smds._files import SOFTWARE, File, is_our_picture
+
+_reports = experiments.reports
 
 
 def _draw(path, *arguments, **more):
@@ -18,7 +21,8 @@ def _draw(path, *arguments, **more):
 
 
 for _module in (
-    *(experiments.draw, experiments.discovery, experiments.significance, experiments.transfer),
+    experiments.figures,
+    *(_reports.drawing, _reports.discovery, _reports.significance, _reports.transfer),
 ):
     for _name, _value in list(vars(_module).items()):
         of_figures = str(getattr(_value, "__module__", "")).startswith("experiments.figures.")

@@ -12,10 +12,10 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 from warm import Server
 
-from experiments import run as runs
-from experiments.analysis import MAIN, check_name, find_analysis
 from experiments.cli import app
 from experiments.options import Options
+from experiments.runs import extraction as runs
+from experiments.runs.analysis import MAIN, check_name, find_analysis, known_analyses
 from extract import UsageError
 from gpu_smds import ScoreMap
 
@@ -289,22 +289,37 @@ def test_killed_at_any_moment_all_are_as_if_nothing_had_been(model, tmp_path):
 def test_where_a_question_goes():
     settings = {"source": "A", "destination": "B", "distractor": "C"}
     settings |= {"manifold": "circular", "protocol": "study", "hold_out": None}
-    manifest = {
-        "identity": {"experiments": settings},
-        "main": settings,
-        "analyses": {},
-        "files": {},
-    }
-    assert find_analysis(settings, None, None).name == MAIN
-    assert find_analysis(settings, "x", None).results == "analyses/x/results/"
-    assert not find_analysis(settings, None, manifest).is_new
-    odd = find_analysis(settings | {"source": "時/ :é"}, None, manifest)
+    settings |= {"only_layers": None, "analysis_seed": None}
+    known = {MAIN: settings}
+    assert find_analysis(settings, None, {}).name == MAIN
+    assert find_analysis(settings, "x", {}).results == "analyses/x/results/"
+    assert not find_analysis(settings, None, known).is_new
+    odd = find_analysis(settings | {"source": "時/ :é"}, None, known)
     assert odd.name == "source"
-    manifest["analyses"]["source"] = {"settings": settings | {"source": "another"}}
-    assert find_analysis(settings | {"source": "時"}, None, manifest).name == "source-2"
+    known["source"] = settings | {"source": "another"}
+    assert find_analysis(settings | {"source": "時"}, None, known).name == "source-2"
     clean = settings | {"protocol": "clean", "hold_out": "Name"}
-    assert find_analysis(clean, None, manifest, "Name").name == "protocol-clean"
+    assert find_analysis(clean, None, known, "Name").name == "protocol-clean"
+    # What a command does not depend on is of no matter to it, nor is what was never computed.
+    less = {name: settings[name] for name in settings if name not in ("protocol", "hold_out")}
+    known[MAIN] = settings | {"protocol": "clean", "hold_out": "Name"}
+    assert find_analysis(less, None, known).name == MAIN
+    assert find_analysis(less | {"shuffles": 9, "manifolds": None}, None, known).name == MAIN
+    known[MAIN] |= {"shuffles": 9, "manifolds": None}
+    some = find_analysis(less | {"shuffles": 9, "manifolds": ["chain", "torus"]}, None, known)
+    assert some.name == "manifolds-chain_torus"
+    assert some.settings["protocol"] == "clean"
+    assert find_analysis(less | {"permutations": 7}, None, known).name == MAIN
+    known[MAIN] |= {"permutations": 200}
+    assert find_analysis(less | {"permutations": 7}, None, known).name == "permutations-7"
     assert Options().as_name is None
+
+
+def test_a_test_that_was_left_out_may_follow():
+    main = {"source": "A", "destination": "B", "distractor": "C", "manifold": "circular"}
+    noted = main | {"protocol": "study", "hold_out": None, "permutations": 0}
+    known = known_analyses({"main": noted, "files": {}}, None)
+    assert find_analysis(main | {"permutations": 7}, None, known).name == MAIN
 
 
 def _prompts(path):

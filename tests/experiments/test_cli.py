@@ -338,7 +338,7 @@ def test_batches_are_in_the_manifest(models, tmp_path):
 
 
 def test_a_run_killed_after_its_last_sentence_needs_no_model(models, tmp_path, monkeypatch):
-    from experiments import run as running
+    from experiments.runs import extraction as running
 
     base = ("extract", "--model", models["qwen2"], "--samples", 30, "--out", tmp_path)
     run(*base)

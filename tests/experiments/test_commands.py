@@ -8,8 +8,9 @@ import tolerances
 from tiny_models import save_tiny
 from typer.testing import CliRunner
 
-from experiments import significance
 from experiments.cli import app
+from experiments.designs.permutation import LIGHT
+from experiments.runs import significance
 from gpu_smds import ScoreMap, SignificanceMap
 
 STUDY = ("independent", "similarity", "reuse", "rigid")
@@ -46,13 +47,13 @@ def _png(path):
 
 def test_all_runs_the_light_test(folder):
     found = SignificanceMap.load(folder / "results" / "significance.safetensors")
-    assert found.metadata["n_permutations"] == significance.LIGHT
+    assert found.metadata["n_permutations"] == LIGHT
     assert found.metadata["layers"] == [0, 1, 2, 3]
     scores = ScoreMap.load(folder / "results" / "independent.safetensors")
     tolerances.assert_close(found.score, scores.mean, tolerances.SCORE)
     _png(folder / "figures" / "significance.png")
     said = json.loads((folder / "results" / "summary.json").read_text())["significance"]
-    assert f"{significance.LIGHT} permutations, all layers" in said[0]
+    assert f"{LIGHT} permutations, all layers" in said[0]
     assert said[1].startswith("Month ")
     assert said[0] in (folder / "results" / "summary.txt").read_text()
 

@@ -12,7 +12,7 @@ import pytest
 from tiny_models import save_tiny
 from warm import Server
 
-from experiments.results import EXPERIMENTS
+from experiments.designs import experiments_of
 from gpu_smds import ScoreMap, SignificanceMap
 
 KILLS = 20
@@ -28,7 +28,7 @@ def server():
 def _content(folder: Path):
     """Everything that must not depend on interruptions."""
     results = {}
-    for name in EXPERIMENTS:
+    for name in experiments_of(()):
         scores = ScoreMap.load(folder / "results" / f"{name}.safetensors")
         results[name] = (scores.scores, scores.status)
     tested = SignificanceMap.load(folder / "results" / "significance.safetensors")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from experiments import study
+from experiments import commands
 from experiments.cli import app
 from experiments.options import COMMANDS, DECLARED, GROUPS, Options, spellings
 
@@ -29,6 +29,10 @@ GIVEN = {
     "distractor": (("--distractor", "Berlin"), "Berlin"),
     "protocol": (("--protocol", "clean"), "clean"),
     "hold_out": (("--protocol", "clean", "--hold-out", "Month"), "Month"),
+    "only_layers": (("--only-layers", "0,2"), "0,2"),
+    "analysis_seed": (("--analysis-seed", "8"), 8),
+    "test_layers": (("--test-layers", "curves"), "curves"),
+    "memory_budget": (("--memory-budget", "1000000"), 1000000),
     "permutations": (("--permutations", "30"), 30),
     "manifolds": (("--manifolds", "torus, spiral"), ("torus", "spiral")),
     "shuffles": (("--shuffles", "5"), 5),
@@ -51,7 +55,9 @@ GIVEN = {
 def asked(monkeypatch):
     """What the commands are asked to do, which is not done."""
     seen = []
-    monkeypatch.setattr(study, "execute", lambda command, options, screen: seen.append(options))
+    monkeypatch.setattr(
+        commands, "execute", lambda command, questions, screen: seen.extend(questions)
+    )
     return seen
 
 

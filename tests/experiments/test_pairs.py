@@ -9,9 +9,12 @@ import tolerances
 import torch
 from scipy.linalg import subspace_angles
 
-from experiments import tables
-from experiments.pairs import layer_pairs, position_pairs, subspaces
-from experiments.protocol import Setting, folds, on_all_sites, similarity
+from experiments.designs.pairs import layer_pairs, position_pairs, subspaces
+from experiments.designs.passes import on_all_sites
+from experiments.designs.reuse import REUSE
+from experiments.designs.setting import Setting, folds
+from experiments.designs.similarity import similarity
+from experiments.runs import tables
 from extract import HiddenStates
 from gpu_smds import Checkpoint, Status, fit_map, score_map
 
@@ -89,7 +92,7 @@ def test_a_site_by_its_own_map(setting, cv):
 
 
 def test_the_row_of_the_source_is_the_third_experiment(setting):
-    reuse, _ = on_all_sites(["reuse"], setting)["reuse"]
+    reuse, _ = on_all_sites([REUSE], setting)["reuse"]
     scores = position_pairs(setting)
     tolerances.assert_same(scores.scores[:, :, SOURCE], reuse.scores)
     np.testing.assert_array_equal(scores.status[:, :, SOURCE], reuse.status)

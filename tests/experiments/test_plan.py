@@ -8,10 +8,10 @@ from tiny_models import save_tiny
 from transformers import LlamaConfig
 from typer.testing import CliRunner
 
-from experiments import plan as planning
-from experiments import run as running
 from experiments.cli import app
-from experiments.plan import duration
+from experiments.designs.timing import duration
+from experiments.runs import extraction as running
+from experiments.runs import plan as planning
 from extract.footprint import batch_bytes, weight_bytes
 from gpu_smds import _memory
 

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import tolerances
 
-from experiments.protocol import (
-    Setting,
-    cross_validation,
-    folds,
-    grouped,
-    on_all_sites,
-    similarity,
-)
+from experiments.designs import INDEPENDENT, experiments_of
+from experiments.designs.passes import on_all_sites
+from experiments.designs.reuse import REUSE
+from experiments.designs.setting import Setting, cross_validation, folds, grouped
+from experiments.designs.similarity import similarity
 from gpu_smds import CircularShape, Status, fit_map, score_map
 
 N, LAYERS, WORDS, D = 72, (0, 3), 3, 12
@@ -35,7 +32,7 @@ def setting(rng):
         source=1,
         protocol="clean",
         sentences=of_sentence,
-        held_out={"unseen_labels": np.unique(y, return_inverse=True)[1], "unseen_names": names},
+        held_out={"labels": np.unique(y, return_inverse=True)[1], "slot": names},
         hold_out="Name",
     )
 
@@ -56,9 +53,8 @@ def test_equal_sentences_are_never_split(setting):
 def test_the_clean_experiments_are_what_they_say(setting):
     """Against plain calls of the library with the same folds."""
     X, y, pairs = setting.states, setting.labels, cross_validation(setting)
-    found = {
-        name: scores for name, (scores, _) in on_all_sites(setting.experiments, setting).items()
-    }
+    rows = [row for row in experiments_of(setting.held_out).values() if row.plan]
+    found = {name: scores for name, (scores, _) in on_all_sites(rows, setting).items()}
     assert list(found) == ["independent", "reuse", "rigid", "unseen_labels", "unseen_names"]
     expected = {
         "independent": score_map(X, y, manifold=CIRCLE, cv=pairs),
@@ -66,7 +62,8 @@ def test_the_clean_experiments_are_what_they_say(setting):
             X, y, manifold=CIRCLE, cv=pairs, alpha=0, orthonormal=True, standardize="train"
         ),
     }
-    for name, groups in setting.held_out.items():
+    for what, groups in setting.held_out.items():
+        name = {"labels": "unseen_labels", "slot": "unseen_names"}[what]
         expected[name] = score_map(X, y, manifold=CIRCLE, cv=grouped(groups))
         for train, test in grouped(groups):
             assert not set(groups[train]) & set(groups[test])
@@ -80,7 +77,7 @@ def test_the_clean_experiments_are_what_they_say(setting):
 
 def test_clean_reuse_holds_out(setting):
     """Map and z-scores from the training part alone, scored on the others; nothing is clipped."""
-    found, _ = on_all_sites(["reuse"], setting)["reuse"]
+    found, _ = on_all_sites([REUSE], setting)["reuse"]
     X, y = setting.states.astype(np.float64), setting.labels
     for f, (train, test) in enumerate(cross_validation(setting)):
         for layer in range(len(LAYERS)):
@@ -115,8 +112,8 @@ def test_a_repeated_sentence_is_a_leak_that_only_the_clean_protocol_closes(rng):
     y = rng.random(n // 3)[of_sentence]
     study = Setting(X, y, (0,), 2, source=0, sentences=of_sentence)
     clean = Setting(X, y, (0,), 2, source=0, protocol="clean", sentences=of_sentence)
-    seen, _ = on_all_sites(["independent"], study)["independent"]
-    unseen, _ = on_all_sites(["independent"], clean)["independent"]
+    seen, _ = on_all_sites([INDEPENDENT], study)["independent"]
+    unseen, _ = on_all_sites([INDEPENDENT], clean)["independent"]
     assert seen.mean.min() > 0.6
     assert unseen.mean.max() < 0.45
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from experiments import study
+from experiments import commands
 from experiments.cli import app
 from experiments.options import Options
 from experiments.settings import read_settings
@@ -39,7 +39,7 @@ shuffles = 5
 [run]
 batch-size = 2
 batch-tokens = 99
-no-save = true
+save = false
 [output]
 out = "there"
 csv-as-is = true
@@ -49,7 +49,9 @@ csv-as-is = true
 @pytest.fixture
 def asked(monkeypatch):
     seen = []
-    monkeypatch.setattr(study, "execute", lambda command, options, screen: seen.append(options))
+    monkeypatch.setattr(
+        commands, "execute", lambda command, questions, screen: seen.extend(questions)
+    )
     return seen
 
 
@@ -130,12 +132,12 @@ def test_lists_may_be_texts(write):
     found = read_settings(
         write("[model]\nmodel = 'gpt2'\n[question]\nmanifolds = 'torus, spiral'\n")
     )
-    assert found == {"models": ("gpt2",), "manifolds": ("torus", "spiral")}
+    assert found.values == {"models": ("gpt2",), "manifolds": ("torus", "spiral")}
 
 
 def test_names_may_have_underscores(write):
-    assert read_settings(write("[run]\nbatch_size = 4\n")) == {"batch_size": 4}
-    assert read_settings(write("")) == {}
+    assert read_settings(write("[run]\nbatch_size = 4\n")).values == {"batch_size": 4}
+    assert read_settings(write("")).values == {}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_names_may_have_underscores(write):
         ("[sentences]\nsamples = true", r"\[sentences\] samples: .*integer, got True"),
         ("[sentences]\nseed = -1", r"\[sentences\] seed: .*greater than or equal to 0, got -1"),
         ("[run]\nbatch-size = 0", r"batch-size: .*greater than or equal to 1, got 0"),
-        ("[run]\nno-save = 1", r"no-save: .*boolean, got 1"),
+        ("[run]\nsave = 1", r"save: .*boolean, got 1"),
         ("[model]\nquantize = '4-bit'", r"quantize: .*'none', '4bit', '8bit' or 'study'"),
         ("[model]\nmodel = []", r"model is empty"),
         ("[model]\nmodel = ['a', 3]", r"model: .*got \['a', 3\]"),
@@ -203,4 +205,4 @@ def test_a_link_to_settings_is_the_users_own(write, tmp_path):
     path = write("[sentences]\nseed = 9\n")
     link = tmp_path / "link.toml"
     link.symlink_to(path)
-    assert read_settings(link) == {"seed": 9}
+    assert read_settings(link).values == {"seed": 9}

@@ -9,11 +9,12 @@ import torch
 from tiny_models import ARCHITECTURES, config, save_tiny
 from typer.testing import CliRunner
 
-from experiments import plan as planning
 from experiments.cli import app
 from experiments.console import Screen
+from experiments.designs.timing import seconds_for
 from experiments.options import Options
-from experiments.plan import check_samples, seconds_for
+from experiments.runs import plan as planning
+from experiments.runs.plan import check_samples
 from extract import ExtractError, UsageError, footprint
 from extract.capture import parse_layers
 from extract.footprint import weight_bytes

@@ -15,8 +15,8 @@ from transformers import AutoModel
 from typer.testing import CliRunner
 
 from benchmarks import smds_study
-from experiments import protocol
 from experiments.cli import app
+from experiments.designs.setting import folds
 from extract import HiddenStates, align, study_prompts, tokenize
 from extract.models import load_model, load_tokenizer
 from extract.sources import resolve_model
@@ -156,7 +156,7 @@ def test_raw_positions_mix_words(folder, tmp_path):
 
 def _independent_exactly(x, y):
     scores = []
-    for train, test in protocol.folds().split(x):
+    for train, test in folds().split(x):
         ideal = fit_map(x[train], y[train]).Y.numpy()
         projected = exact.ridge_projection(x[train], ideal, x[test], 1.0)
         scores.append(exact.score(CircularShape()(y[test]), projected))
@@ -237,8 +237,8 @@ def test_float32_is_as_good_as_float64(states, labels, rows):
     """All positions of all layers, the massive first token included."""
     tensors = [tensor[:rows] for tensor in states.tensors]
     some, y = HiddenStates(tensors, states.layers), labels[:rows]
-    exactly = score_map(some, y, cv=protocol.folds())
-    refined = score_map(some, y, cv=protocol.folds(), dtype=torch.float32)
+    exactly = score_map(some, y, cv=folds())
+    refined = score_map(some, y, cv=folds(), dtype=torch.float32)
     np.testing.assert_array_equal(refined.status, exactly.status)
     tolerances.assert_close(refined.scores, exactly.scores, tolerances.REFINED)
     assert (refined.scores != exactly.scores).any()

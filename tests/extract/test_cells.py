@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from experiments import tables
-from experiments.pairs import Subspaces
+from experiments.designs.experiment import SITES
+from experiments.designs.pairs import Subspaces
+from experiments.designs.similarity import SIMILARITY
+from experiments.runs import tables
 from extract import UsageError, read_prompts, study_prompts
 from extract.cells import as_written, neutralised
 from extract.prompts import Prompts
@@ -57,10 +59,16 @@ def test_tables_of_results(tmp_path, as_is):
     words, tokens = ("=1+1", "-2", "'@x"), ("+a", "b", "\tc")
     n = len(words)
     sites = ScoreMap(
-        np.full((1, 1, n), -0.01), np.zeros((1, 1, n), np.int8), ("fold", "layer", "position")
+        np.full((1, 1, n), -0.01),
+        np.zeros((1, 1, n), np.int8),
+        ("fold", "layer", "position"),
+        metadata={"layers": [0], "words": words, "tokens": tokens},
     )
     pairs = ScoreMap(
-        np.full((1, 1, n, n), -0.01), np.zeros((1, 1, n, n), np.int8), ("fold", "layer", "a", "b")
+        np.full((1, 1, n, n), -0.01),
+        np.zeros((1, 1, n, n), np.int8),
+        ("fold", "layer", "a", "b"),
+        metadata={"similarity_layer": 0, "words": words, "tokens": tokens},
     )
     layers = ScoreMap(np.full((1, 1, 1), -0.5), np.zeros((1, 1, 1), np.int8), ("fold", "a", "b"))
     found = Subspaces(0, np.full((n, n), -0.5), np.zeros((n, n, 2)), np.zeros((n, n), np.int8))
@@ -75,10 +83,10 @@ def test_tables_of_results(tmp_path, as_is):
                 assert as_is or as_written(row[word]) == expected
             assert "-0.01" in row.values() or "-0.5" in row.values()
 
-    tables.write_scores(tmp_path / "a.csv", sites, [0], words, tokens, as_is=as_is)
+    tables.write_result(tmp_path / "a.csv", SITES, sites, as_is=as_is)
     check("a.csv", {"position": "word"})
     check("a.csv", {"position": "token"})
-    tables.write_similarity(tmp_path / "b.csv", pairs, 0, words, tokens, as_is=as_is)
+    tables.write_result(tmp_path / "b.csv", SIMILARITY.layout, pairs, as_is=as_is)
     check("b.csv", {"position_a": "word_a", "position_b": "token_b"})
     tables.write_pairs(tmp_path / "c.csv", pairs, [0], words, as_is=as_is)
     check("c.csv", {"source": "source_word", "target": "target_word"})

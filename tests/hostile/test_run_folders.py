@@ -19,7 +19,7 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from experiments.lock import LOCK
+from experiments.runs.lock import LOCK
 from extract import ExtractError, HiddenStates
 from gpu_smds import ScoreMap
 
@@ -182,10 +182,10 @@ def test_only_facts_of_the_run_stay(sound):
 
 @pytest.mark.parametrize("what", ["deleted", "moved"])
 def test_a_folder_that_vanishes_is_no_success(copied, monkeypatch, what):
-    from experiments import study
+    from experiments import commands
 
     folder, command, _ = copied
-    drawn = study.draw_run
+    drawn = commands.draw_analysis
 
     def vanish(*arguments):
         files = drawn(*arguments)
@@ -195,7 +195,7 @@ def test_a_folder_that_vanishes_is_no_success(copied, monkeypatch, what):
             shutil.rmtree(folder)
         return files
 
-    monkeypatch.setattr(study, "draw_run", vanish)
+    monkeypatch.setattr(commands, "draw_analysis", vanish)
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
     assert "was moved or deleted while it was in use" in _last_line(result.output)
@@ -231,7 +231,7 @@ _JSON = st.recursive(
 @given(draw=st.data())
 def test_manifests_with_any_values(sound, draw):
     """Any part of a manifest replaced by anything: it works, or there is one line."""
-    from experiments.folder import RunFolder
+    from experiments.runs.folder import RunFolder
 
     folder, _ = sound
     path = folder / "manifest.json"

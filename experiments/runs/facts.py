@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, with_config
@@ -46,8 +46,14 @@ class _Test(_Of):
 _SCORES, _TEST, _DISCOVERY = TypeAdapter(_Scores), TypeAdapter(_Test), TypeAdapter(_Of)
 
 
-def check_scores(facts: Mapping[str, Any], shape: Sequence[int]) -> None:
-    """Make sure of the facts of an experiment whose mean scores have this shape.
+def check_scores(
+    facts: Mapping[str, Any],
+    shape: Sequence[int],
+    expected: Callable[[int, int], Sequence[int]],
+) -> None:
+    """Make sure of the facts of a result whose mean scores have this shape.
+
+    ``expected`` is the shape for so many layers and positions.
 
     Raises
     ------
@@ -55,12 +61,7 @@ def check_scores(facts: Mapping[str, Any], shape: Sequence[int]) -> None:
         They are forged, or of other sites.
     """
     _check(_SCORES, facts)
-    name, L, T = facts["experiment"], len(facts["layers"]), len(facts["words"])
-    if name.startswith("transfer_layers"):
-        expected: tuple[int, ...] = (L, L)
-    else:
-        expected = {"similarity": (1, T, T), "transfer": (L, T, T)}.get(name, (L, T))
-    _check_axes(facts, expected, shape)
+    _check_axes(facts, expected(len(facts["layers"]), len(facts["words"])), shape)
     if not {*facts["curve_layers"], facts["similarity_layer"]} <= {*facts["layers"]}:
         raise ValueError("its curves are of layers that it lacks")
 

@@ -11,55 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.pairs import Subspaces
+from experiments.designs.experiment import Layout, std_of
+from experiments.designs.pairs import Subspaces
 from extract.cells import csv_text, neutralised
 from gpu_smds import Discovery, ScoreMap, SignificanceMap, Status
 from gpu_smds._files import File, csv_with
 
 
-def write_scores(
-    path: Path | File,
-    scores: ScoreMap,
-    layers: Sequence[int],
-    words: Sequence[str],
-    tokens: Sequence[str],
-    *,
-    as_is: bool = False,
-) -> None:
-    """``layer,position,word,token,score,std,status``; an undefined score is an empty cell.
-
-    ``std`` is over folds, empty where there is only one.
-    """
-    mean, std, status = scores.mean, _std(scores), scores.worst_status
-    rows = (
-        (layer, p, words[p], tokens[p], mean[i, p], std[i, p], status[i, p])
-        for i, layer in enumerate(layers)
-        for p in range(mean.shape[1])
-    )
-    _write(path, ("layer", "position", "word", "token", "score", "std", "status"), rows, as_is)
-
-
-def write_similarity(
-    path: Path | File,
-    scores: ScoreMap,
-    layer: int,
-    words: Sequence[str],
-    tokens: Sequence[str],
-    *,
-    as_is: bool = False,
-) -> None:
-    """One row per pair of positions; ``score`` is the absolute cosine."""
-    value, status = scores.mean[0], scores.worst_status[0]
-    header = (
-        *("layer", "position_a", "word_a", "token_a", "position_b", "word_b", "token_b"),
-        *("score", "status"),
-    )
-    rows = (
-        (layer, a, words[a], tokens[a], b, words[b], tokens[b], value[a, b], status[a, b])
-        for a in range(len(words))
-        for b in range(len(words))
-    )
-    _write(path, header, rows, as_is)
+def write_result(path: Path | File, layout: Layout, scores: ScoreMap, *, as_is: bool) -> None:
+    """The scores of an experiment in its own columns; an undefined score is an empty cell."""
+    _write(path, layout.columns, layout.rows(scores), as_is)
 
 
 def write_significance(
@@ -151,9 +112,9 @@ def write_pairs(
 ) -> None:
     """One row per layer and pair of positions: the source's map, scored on the target.
 
-    ``layer,source,source_word,target,target_word,score,std,status``, as in :func:`write_scores`.
+    ``layer,source,source_word,target,target_word,score,std,status``, as an experiment's own.
     """
-    mean, std, status = scores.mean, _std(scores), scores.worst_status
+    mean, std, status = scores.mean, std_of(scores), scores.worst_status
     rows = (
         (layer, a, words[a], b, words[b], mean[i, a, b], std[i, a, b], status[i, a, b])
         for i, layer in enumerate(layers)
@@ -172,13 +133,13 @@ def write_layer_pairs(
 ) -> None:
     """One row per word and pair of layers: the source's map, scored on the target.
 
-    ``word,source_layer,target_layer,score,std,status``, as in :func:`write_scores`; ``found`` holds
+    ``word,source_layer,target_layer,score,std,status``, as an experiment's own; ``found`` holds
     the scores ``(fold, source, target)`` of each word.
     """
     rows = (
         (word, layers[a], layers[b], mean[a, b], std[a, b], status[a, b])
         for word, scores in found.items()
-        for mean, std, status in [(scores.mean, _std(scores), scores.worst_status)]
+        for mean, std, status in [(scores.mean, std_of(scores), scores.worst_status)]
         for a in range(len(layers))
         for b in range(len(layers))
     )
@@ -201,9 +162,3 @@ def write_subspaces(
         "status",
     )
     _write(path, header, rows, as_is)
-
-
-def _std(scores: ScoreMap) -> np.ndarray:
-    """Standard deviation over folds, NaN where there is only one."""
-    one_fold = scores.scores.shape[scores.dims.index("fold")] == 1
-    return np.full_like(scores.std, np.nan) if one_fold else scores.std

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.known_files import NAME
-from experiments.options import Options
+from experiments.options import DECLARED, Options, key_of
+from experiments.runs.known_files import NAME
 from extract import UsageError
 
-#: Settings by which one analysis differs from another, in the order in which names say them.
-SETTINGS = ("source", "destination", "distractor", "manifold", "protocol", "hold_out")
+#: Settings that every analysis has.
+BASE = (
+    *("source", "destination", "distractor", "manifold", "protocol", "hold_out"),
+    *("only_layers", "analysis_seed"),
+)
+#: Settings by which one analysis differs from another, in the order in which names say them. An
+#: analysis has the last three from when a command first computed what they are of.
+SETTINGS = (*BASE, "permutations", "manifolds", "shuffles")
 #: Of the first analysis of a folder, whose results are not in a subfolder.
 MAIN = ""
 #: What the user calls it.
@@ -32,7 +38,7 @@ class Analysis:
     name
         ``MAIN``, ``CLEAN`` or the name of a folder in ``analyses/``.
     settings
-        What is asked: the values of ``SETTINGS``.
+        What is asked: values of ``SETTINGS``.
     is_new
         Whether the folder knows nothing of it yet.
     """
@@ -55,17 +61,30 @@ class Analysis:
     def _part(self) -> str:
         return "clean/" if self.name == CLEAN else ""
 
+    @property
+    def place(self) -> str:
+        """Folder below the run's in which nothing is of another analysis."""
+        return _folder(self.name) or self.results
 
-def settings_of(options: Options, hold_out: str | None) -> dict[str, Any]:
-    """What an analysis by these options asks; ``hold_out`` is the slot that is held out."""
-    return {
-        "source": options.source,
-        "destination": options.destination,
-        "distractor": options.distractor,
-        "manifold": options.manifold,
-        "protocol": options.protocol,
-        "hold_out": hold_out,
+
+def settings_asked(command: str, options: Options, hold_out: str | None) -> dict[str, Any]:
+    """What a command asks; settings that it does not depend on are not in it.
+
+    ``hold_out`` is the slot that is held out. So many permutations as a command takes by default
+    are not asked for: a test of more takes the place of one of fewer.
+    """
+    asked = {
+        name: getattr(options, name)
+        for name in SETTINGS
+        if command in DECLARED[name].commands and name not in ("hold_out", "permutations")
     }
+    if "protocol" in asked:
+        asked["hold_out"] = hold_out
+    if asked.get("manifolds") is not None:
+        asked["manifolds"] = list(asked["manifolds"])
+    if command in DECLARED["permutations"].commands and options.permutations:
+        asked["permutations"] = options.permutations
+    return asked
 
 
 def check_name(name: str) -> None:
@@ -82,7 +101,7 @@ def check_name(name: str) -> None:
 def find_analysis(
     asked: Mapping[str, Any],
     named: str | None,
-    manifest: Mapping[str, Any] | None,
+    known: Mapping[str, Mapping[str, Any]],
     default_hold_out: str | None = None,
 ) -> Analysis:
     """The analysis of a folder that has these settings, or where a new one goes.
@@ -90,11 +109,11 @@ def find_analysis(
     Parameters
     ----------
     asked
-        Its settings.
+        Settings that matter to the command.
     named
         Its name, where the user gave one.
-    manifest
-        Of the folder; None where there is none yet.
+    known
+        Settings of the analyses that are there, by name.
     default_hold_out
         Slot that the clean protocol holds out where none is named.
 
@@ -103,76 +122,82 @@ def find_analysis(
     UsageError
         An analysis of that name has other settings.
     """
-    settings = dict(asked)
+    main = known.get(MAIN)
+    new = {"protocol": "study", "hold_out": None}
+    new |= {name: main[name] for name in new if main is not None}
+    new |= asked
     if named is not None:
         check_name(named)
-    named = MAIN if named == NAME_OF_MAIN else named
-    if manifest is None:
-        return Analysis(named or MAIN, settings, True)
-    main = main_settings(manifest)
-    known = known_analyses(manifest, default_hold_out)
-    if named is not None:
+        named = MAIN if named == NAME_OF_MAIN else named
         if named not in known:
-            return Analysis(named, settings, True)
-        if known[named] != settings:
+            return Analysis(named, new, True)
+        if not agree(known[named], asked):
             raise UsageError(
-                f"the analysis {named or NAME_OF_MAIN} is of {in_words(known[named], settings)}: "
+                f"the analysis {named or NAME_OF_MAIN} has {in_words(known[named], asked)}: "
                 "choose another --as, or remove it first (gpu-smds remove)"
             )
-        return Analysis(named, settings, False)
-    for name, others in known.items():
-        if others == settings:
-            return Analysis(name, settings, False)
+        return Analysis(named, {**asked, **known[named]}, False)
+    for name, settings in known.items():
+        if agree(settings, asked):
+            return Analysis(name, {**asked, **settings}, False)
     if main is None:
-        return Analysis(MAIN, settings, True)
-    return Analysis(_free_name(settings, main, known, default_hold_out), settings, True)
+        return Analysis(MAIN, new, True)
+    return Analysis(_free_name(new, main, known, default_hold_out), new, True)
+
+
+def agree(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether an analysis with these settings answers what is asked."""
+    return not any(name in settings and settings[name] != asked[name] for name in asked)
 
 
 def main_settings(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     """Settings of the analysis that has ``results/``; None where none has it yet."""
     if "main" in manifest:
-        noted = manifest["main"]
-        return None if noted is None else {name: noted.get(name) for name in SETTINGS}
+        return None if manifest["main"] is None else _complete(manifest["main"])
     if "identity" not in manifest:
         return None
     # Before analyses had names, the study's protocol had results/ whatever was asked first.
     found = manifest["identity"]["experiments"]
-    return {name: found.get(name) for name in SETTINGS} | {"protocol": "study", "hold_out": None}
+    return _complete(found) | {"protocol": "study", "hold_out": None}
 
 
 def known_analyses(
-    manifest: Mapping[str, Any], default_hold_out: str | None
+    manifest: Mapping[str, Any] | None, default_hold_out: str | None
 ) -> dict[str, dict[str, Any]]:
     """Settings of all analyses of a folder, by name."""
+    if manifest is None:
+        return {}
     main = main_settings(manifest)
     known = {} if main is None else {MAIN: main}
     if main is not None and any(
         key.startswith("results/clean/") for key in manifest.get("files", ())
     ):
         known[CLEAN] = main | {"protocol": "clean", "hold_out": default_hold_out}
-    known |= {
-        name: {key: facts["settings"].get(key) for key in SETTINGS}
-        for name, facts in manifest.get("analyses", {}).items()
-    }
-    return known
-
-
-def named_settings(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Settings of the analyses that ``--as`` can name."""
-    main = main_settings(manifest)
-    found = {} if main is None else {NAME_OF_MAIN: main}
-    for name, facts in manifest.get("analyses", {}).items():
-        found[name] = {key: facts["settings"].get(key) for key in SETTINGS}
-    return found
+    noted = manifest.get("analyses", {})
+    return known | {name: _complete(facts["settings"]) for name, facts in noted.items()}
 
 
 def in_words(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:
-    """How settings differ from others."""
+    """How settings differ from others, of those that both have."""
     return ", ".join(
-        f"{name.replace('_', '-')} {settings[name]}"
+        f"{key_of(name)} {_shown(settings[name])}"
         for name in SETTINGS
-        if settings[name] != others[name]
+        if name in settings and name in others and settings[name] != others[name]
     )
+
+
+def _complete(noted: Mapping[str, Any]) -> dict[str, Any]:
+    """Noted settings, with what an earlier version did not know yet."""
+    later = {name: noted[name] for name in SETTINGS if name in noted}
+    if later.get("permutations") == 0:  # no test yet, so that any may follow
+        del later["permutations"]
+    return {name: noted.get(name) for name in BASE} | later
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "default" if value is None else str(value)
 
 
 def _free_name(
@@ -184,9 +209,9 @@ def _free_name(
     """A name made from what differs from the first analysis, which no other has."""
     usual = {"hold_out": default_hold_out} if main["hold_out"] is None else {}
     parts = [
-        f"{name.replace('_', '-')}-{settings[name]}"
+        f"{key_of(name)}-{_shown(settings[name])}"
         for name in SETTINGS
-        if settings[name] not in (main[name], usual.get(name), None)
+        if settings.get(name) not in (main.get(name), usual.get(name), None)
     ]
     name = _NOT_IN_NAMES.sub("_", "-".join(parts)).strip("_.-")[:70] or "analysis"
     number, free = 1, name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from experiments.designs import EXPERIMENTS
 from gpu_smds._files import FilesError, Folder
 
 #: Names of analyses: they are names of folders, and stand in a shell without quotes.
@@ -14,13 +15,14 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,79}"
 FOLDERS = ("states", "results", "results/clean", "figures", "figures/clean")
 _ANALYSES = rf"(analyses/{NAME}/)?"
 _RESULTS = (
-    *("independent", "similarity", "reuse", "rigid", "unseen_labels", "unseen_names"),
+    *(row.name for row in EXPERIMENTS),
+    "unseen_[A-Za-z0-9_-]{1,48}",  # named after the slot whose values were held out
     *("significance", "discover", "transfer", "transfer_layers", "subspaces", "circle"),
 )
 _BESIDE = ("transfer_layers_source", "transfer_layers_destination", "summary")
 _STEM = "|".join((*_RESULTS, *_BESIDE))
 _KNOWN = re.compile(
-    r"prompts\.csv|states/(index\.json|progress\.jsonl|layer_\d{2,7}\.safetensors(\.partial)?)"
+    r"prompts\.csv|run\.toml|states/(index\.json|progress\.jsonl|layer_\d{2,7}\.safetensors(\.partial)?)"
     rf"|{_ANALYSES}results/(clean/)?({_STEM})\.(safetensors|csv|json|txt)"
     # What is done of experiments that share a pass over the states.
     rf"|{_ANALYSES}results/(clean/)?({_STEM})(\+({_STEM}))*\.partial"
@@ -30,7 +32,7 @@ _KNOWN = re.compile(
 
 
 def folders_of(analyses: Iterable[str]) -> list[str]:
-    """Subfolders of a run with these analyses."""
+    """Subfolders with files of a run with these analyses."""
     inside = [f"analyses/{name}/{part}" for name in analyses for part in ("results", "figures")]
     return [*FOLDERS, *inside]
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
 import torch
 
-from experiments import protocol
-from experiments.console import Screen
+from experiments.designs.experiment import Experiment
+from experiments.designs.pairs import position_pairs
+from experiments.designs.passes import on_all_sites
+from experiments.designs.permutation import LIGHT, PATIENCE, THOROUGH, seconds_of_test
+from experiments.designs.setting import CURVES, Part, Setting, cross_validation
+from experiments.designs.shapes import score_shapes
+from experiments.designs.timing import duration, seconds_for, seconds_of
 from experiments.options import Options
-from experiments.pairs import position_pairs
-from experiments.plan import duration, seconds_for, seconds_of
-from experiments.protocol import Part, Setting
-from experiments.significance import LIGHT, PATIENCE, THOROUGH, seconds_of_test
+from experiments.runs.analysis import NAME_OF_MAIN
+from experiments.runs.extraction import load, release_memory
+from experiments.runs.inquiry import Inquiry
+from experiments.runs.plan import check_counts
+from experiments.runs.run import Run
 from extract import UsageError
-from gpu_smds import discover, fit_map
+from extract.layer_file import dtype_named
+from gpu_smds import fit_map
 
 # Shuffles of which a trial takes the time; more take as much longer.
 _SHUFFLES = 2
@@ -29,27 +37,53 @@ def sample_states(n: int, width: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(generator.standard_normal((n, 1, few, width), np.float32)).to(dtype)
 
 
-def times(
-    command: str,
-    setting: Setting,
-    layers: int,
-    positions: int,
-    options: Options,
-    screen: Screen,
-) -> list[str]:
-    """What a command takes once the states are there, such as "3 min for the experiments".
+def dry_run(run: Run, inquiries: Sequence[Inquiry], command: str) -> None:
+    """Print what a command would take; the model is loaded for a short trial."""
+    screen, plan = run.screen, run.plan
+    if plan is None:
+        screen.note(f"{run.source.name}: finished states of {run.folder} would be used again")
+        dtype = dtype_named(f"torch.{(run.manifest or {}).get('dtype', 'float32')}")
+    else:
+        for line in plan.lines():
+            screen.note(line)
+        plan.check()
+        dtype = plan.dtype
+    for inquiry in inquiries:
+        check_sizes(inquiry)
+    takes = []
+    if plan is not None:
+        takes = [f"{duration(plan.reading_seconds(load(run)))} for the sentences"]
+        release_memory()
+    if run.shape is not None and command != "figures":
+        for inquiry in inquiries:
+            of = f" of {inquiry.analysis.name or NAME_OF_MAIN}" if len(inquiries) > 1 else ""
+            takes += [f"{time}{of}" for time in times(inquiry, dtype)]
+    if takes:
+        *most, last = takes
+        listed = f"{', '.join(most)} and {last}" if most else last
+        screen.note(f"time       about {listed}, as a short trial suggests")
 
-    Parameters
-    ----------
-    command
-        Its name.
-    setting
-        That of the run, with :func:`sample_states` for its states.
-    layers, positions
-        How many the states have.
-    options, screen
-        Those of the run.
+
+def check_sizes(inquiry: Inquiry) -> None:
+    """Refuse permutations and shuffles that do not fit the memory; see ``check_counts``."""
+    run = inquiry.run
+    if run.shape is not None:
+        n, _, positions, d = run.shape
+        shape = n, len(inquiry.layers), positions, d
+        check_counts(inquiry.command, inquiry.options, shape, run.memory_budget, run.device)
+
+
+def times(inquiry: Inquiry, dtype: torch.dtype) -> list[str]:
+    """What an analysis takes once its states are there, such as "3 min for the experiments".
+
+    ``dtype`` is that of the states.
     """
+    run, command, options = inquiry.run, inquiry.command, inquiry.options
+    assert run.shape is not None
+    n, _, positions, width = run.shape
+    layers = len(inquiry.layers)
+    setting = inquiry.setting_of(sample_states(n, width, dtype), (0,), 1, 0)
+    screen = run.screen
     sites = layers * positions
     if command == "similarity":
         return [f"{duration(_seconds_of_maps(setting, positions))} for the experiment"]
@@ -61,9 +95,12 @@ def times(
         return [f"{duration(seconds)} for the manifolds{shuffles}"]
     found = []
     if command != "significance":
-        names = setting.experiments if command == "all" else [command]
-        seconds = _seconds_of_experiments(setting, names, sites)
-        found.append(f"{duration(seconds)} for the experiment{'s' if command == 'all' else ''}")
+        rows = inquiry.experiments
+        asked = rows.values() if command == "all" else [rows[command]]
+        shared = [row for row in asked if row.plan is not None]
+        if shared:
+            seconds = _seconds_of_experiments(setting, shared, sites)
+            found.append(f"{duration(seconds)} for the experiment{'s' if command == 'all' else ''}")
     light = command == "all"
     count = options.permutations
     count = (LIGHT if light else THOROUGH) if count is None else count
@@ -74,7 +111,7 @@ def times(
             screen.warn(f"no permutation test: {error}")
         else:
             if light and seconds > PATIENCE:  # the layers of the curves only
-                seconds *= min(1.0, protocol.CURVES / layers)
+                seconds *= min(1.0, CURVES / layers)
             found.append(f"{duration(seconds)} for the permutation test")
     return found
 
@@ -83,9 +120,11 @@ def _part(setting: Setting, positions: slice) -> Setting:
     return replace(setting, states=Part(setting.states, None, positions))
 
 
-def _seconds_of_experiments(setting: Setting, names: list[str], sites: int) -> float:
+def _seconds_of_experiments(
+    setting: Setting, experiments: Sequence[Experiment], sites: int
+) -> float:
     def work(positions: slice) -> object:
-        return protocol.on_all_sites(names, _part(setting, positions))
+        return on_all_sites(experiments, _part(setting, positions))
 
     return seconds_of(work, setting, sites)
 
@@ -108,7 +147,7 @@ def _seconds_of_maps(setting: Setting, positions: int) -> float:
 
 def _seconds_of_pairs(setting: Setting, layers: int, positions: int) -> float:
     """Time of all pairs of positions at every layer, and of layers at two words."""
-    cv = protocol.cross_validation(setting) if setting.clean else None
+    cv = cross_validation(setting) if setting.clean else None
     # Maps of p sites take b·p to fit, and c·p² to score each on each.
     trials = []
     most = int(setting.states.shape[2])
@@ -131,15 +170,7 @@ def _seconds_of_discovery(setting: Setting, options: Options, sites: int) -> flo
     def seconds(shuffles: int) -> float:
         states = _Watched(setting.states)
         started = perf_counter()
-        discover(
-            states,
-            setting.labels,
-            options.manifolds,
-            cv=protocol.folds(),
-            n_shuffles=shuffles,
-            device=setting.device,
-            memory_budget=setting.memory_budget,
-        )
+        score_shapes(replace(setting, states=states), options.manifolds, shuffles)
         ended = perf_counter()
         of_labels = (states.first_read or ended) - started
         return of_labels + (ended - started - of_labels) * sites / int(setting.states.shape[2])

@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import CLEAN, MAIN, Analysis, known_analyses
 from experiments.console import Screen
-from experiments.folder import RunFolder
-from experiments.results import EVERY
+from experiments.designs import every_experiment
+from experiments.options import key_of
+from experiments.runs.analysis import CLEAN, MAIN, Analysis, known_analyses
+from experiments.runs.folder import RunFolder
 from extract import UsageError
-
-#: Results that are listed, in their order.
-_LISTED = (*EVERY, "significance", "transfer", "discover")
 
 
 def show(path: Path, screen: Screen) -> None:
@@ -38,10 +36,11 @@ def show(path: Path, screen: Screen) -> None:
     first = known.get(MAIN, {})
     for name, settings in known.items():
         analysis = Analysis(name, settings, False)
-        keys = [f"{analysis.results}{stem}.safetensors" for stem in _LISTED]
-        done = [s for s, key in zip(_LISTED, keys, strict=True) if key in _files(manifest)]
+        stems = (*every_experiment(settings["hold_out"]), "significance", "transfer", "discover")
+        files = _files(manifest)
+        done = [s for s in stems if f"{analysis.results}{s}.safetensors" in files]
         of = settings if name == MAIN else {k: v for k, v in settings.items() if first.get(k) != v}
-        said = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in of.items() if value)
+        said = ", ".join(f"{key_of(key)} {_shown(value)}" for key, value in of.items() if value)
         screen.note({MAIN: "main", CLEAN: "results/clean"}.get(name, name))
         screen.note(f"  asks     {said}")
         screen.note(f"  has      {', '.join(done) or 'nothing yet'}")
@@ -72,6 +71,10 @@ def remove(path: Path, name: str, screen: Screen, confirm: Callable[[str], bool]
         if name in (folder.manifest or {}).get("analyses", {}):
             folder.remove_analysis(name)
     screen.note(f"{folder}: the analysis {name} was removed")
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 def _looked_at(path: Path) -> tuple[RunFolder, dict[str, Any]]:

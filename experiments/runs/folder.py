@@ -8,6 +8,7 @@ or removed; and a process that is killed at any moment leaves nothing that the n
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -17,12 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import main_settings
-from experiments.known_files import folders_of, is_known
-from experiments.lock import LOCK, only_one
-from experiments.manifest import (
+from experiments.runs.analysis import Analysis, main_settings
+from experiments.runs.known_files import folders_of, is_known
+from experiments.runs.lock import LOCK, MANIFEST_LOCK, for_a_moment, held, is_lock, only_one
+from experiments.runs.manifest import (
+    MOST,
+    NAME,
     PROGRAM,
     adopted,
+    merged,
     new_manifest,
     read_manifest,
     write_manifest,
@@ -50,6 +54,11 @@ class RunFolder:
         self.manifest: dict[str, Any] | None = None
         self._open: Folder | None = None
         self._seen: str | None = None
+        # What the file held when it was last read or written, and the manifest that it stood for.
+        self._content: bytes | None = None
+        self._base: dict[str, Any] = {}
+        self._moment = 0
+        self._shared = False
         self._unwritten = False
         self._said: list[str] = []
 
@@ -82,7 +91,8 @@ class RunFolder:
     def _read(self, folder: Folder) -> None:
         found = read_manifest(folder)
         if found is None:
-            others = [n for n in folder.names() if n != LOCK and not _UNFINISHED.fullmatch(n)]
+            ours = (LOCK, MANIFEST_LOCK)
+            others = [n for n in folder.names() if n not in ours and not _UNFINISHED.fullmatch(n)]
             if others:
                 raise UsageError(
                     f"{self.path} is not empty and holds no run of gpu-smds ({others[0]} is "
@@ -90,13 +100,19 @@ class RunFolder:
                 )
         self._seen = json.dumps(found)
         self.manifest = None if found is None else adopted(found, folder)
+        self._remember(folder)
+
+    def _remember(self, folder: Folder) -> None:
+        self._content = None if self.manifest is None else folder.read(NAME, MOST)
+        self._base = copy.deepcopy(self.manifest or {})
 
     @contextmanager
-    def held(self) -> Iterator[bool]:
+    def held(self, shared: bool = False) -> Iterator[bool]:
         """Create the folder if need be, and keep other processes out of it.
 
-        The manifest is read again, since another process may have been at work until now; yields
-        whether it has changed since the last look.
+        ``shared`` lets in others that use its states as well. The manifest is read again, since
+        another process may have been at work until now; yields whether it has changed since the
+        last look.
 
         Raises
         ------
@@ -105,11 +121,12 @@ class RunFolder:
         """
         before = self._seen
         self.look()
-        with only_one(self.path) as folder:
-            self._read(folder)
+        with held(self.path, shared) as folder:
+            with for_a_moment(folder, self.path):
+                self._read(folder)
             if self.manifest is not None:
                 folder.token = self.manifest["token"]
-            self._open = folder
+            self._open, self._shared = folder, shared
             try:
                 yield self._seen != (before or "null")
             finally:
@@ -117,6 +134,52 @@ class RunFolder:
                     with contextlib.suppress(OSError):
                         self.write_manifest()
                 self._open = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from the manifest, which is read again first.
+
+        What this process has changed in it and not yet written is kept.
+        """
+        if self._moment:
+            yield
+            return
+        with self._explained(), for_a_moment(self._folder, self.path):
+            self._catch_up()
+            self._moment += 1
+            try:
+                yield
+            finally:
+                self._moment -= 1
+
+    def _catch_up(self) -> None:
+        """Take over what other processes have written since."""
+        folder = self._folder
+        content = folder.read(NAME, MOST) if folder.kind(NAME) is not None else None
+        if content == self._content or content is None:
+            return
+        theirs = read_manifest(folder)
+        if theirs is not None:
+            mine, theirs = self.manifest or {}, adopted(theirs, folder)
+            self.manifest = merged(self._base, mine, theirs)
+            self._content, self._base = content, copy.deepcopy(theirs)
+            folder.token = self.manifest["token"]
+
+    @contextmanager
+    def analysing(self, analysis: Analysis) -> Iterator[None]:
+        """Keep other processes from the results of an analysis.
+
+        Raises
+        ------
+        ExtractError
+            Another process is at work on it.
+        """
+        where = self._inside(analysis.place.rstrip("/").split("/"))
+        with where, only_one(where, where.path, "choose another --as"):
+            if self._shared:
+                for sentence in self.check([analysis.results, analysis.figures]):
+                    self._said.append(sentence)
+            yield
 
     def begin(self, facts: Mapping[str, Any], fresh: bool) -> None:
         """Write the manifest of a run that begins, or goes on.
@@ -149,8 +212,9 @@ class RunFolder:
     def write_manifest(self) -> None:
         """Write the manifest as it is now."""
         assert self.manifest is not None
-        with self._explained():
+        with self.alone():
             write_manifest(self._folder, self.manifest)
+            self._remember(self._folder)
         self._unwritten = False
 
     def file(self, key: str) -> RunFile:
@@ -214,13 +278,21 @@ class RunFolder:
         self.write_manifest()
         where = self._where(f"analyses/{name}/x")
         if where is not None:
+            if where[0].kind(LOCK) == "file" and is_lock(where[0].head(LOCK, 1 << 12)):
+                where[0].remove(LOCK)
             where[0].remove_folder("results")
             where[0].remove_folder("figures")
             self._inside(["analyses"]).remove_folder(name)
             self._folder.remove_folder("analyses")
 
-    def check(self) -> list[str]:
-        """Compare all files with the list, and clean up after processes that were killed.
+    def check(self, beginnings: list[str] | None = None) -> list[str]:
+        """Compare files with the list, and clean up after processes that were killed.
+
+        Parameters
+        ----------
+        beginnings
+            Folders whose files are compared, such as ``results/``; "" is the run's own. None is all
+            of them, for who holds the folder alone.
 
         Returns
         -------
@@ -236,21 +308,22 @@ class RunFolder:
         """
         if self.manifest is None:
             return []
-        self._remove_unfinished()
+        every = ["", *(f"{part}/" for part in self._folders)]
+        of = every if beginnings is None else beginnings
+        with self.alone():
+            self._remove_unfinished(of)
         found, files = [], self.manifest["files"]
         for key, entry in list(files.items()):
+            if beginnings is not None and key[: key.rfind("/") + 1] not in of:
+                continue
             sentence = self._compare(key, entry)
             if sentence is not None:
                 del files[key]
                 found.append(sentence)
-        if any(entry.get("stale") for entry in files.values()):
+        if beginnings is None and any(entry.get("stale") for entry in files.values()):
             self._remove_stale()
-        for part in self._folders:
-            where = self._where(f"{part}/x")
-            for name in where[0].names() if where else ():
-                # Known before hours of work end at it.
-                if is_known(f"{part}/{name}") and f"{part}/{name}" not in files:
-                    self._refuse_foreign(f"{part}/{name}")
+        # Known before hours of work end at it.
+        self.refuse_foreign([beginning for beginning in of if beginning])
         return [sentence for sentence in found if sentence]
 
     def said(self) -> list[str]:
@@ -345,21 +418,22 @@ class RunFolder:
         assert self.manifest is not None
         *parts, name = key.split("/")
         with self._explained():
-            folder, files = self._inside(parts), self.manifest["files"]
-            before = files.get(key)
+            folder = self._inside(parts)
+            before = self.manifest["files"].get(key)
             if before is None:
                 self._refuse_foreign(key)
             elif self._was_changed(folder, name, before):
                 self._said.append(_kept_as(self.path / key, folder.set_aside(name)))
             if not _is_checked_elsewhere(key):
                 digest = hashlib.sha256(content).hexdigest()
-                files[key] = {"sha256": digest, "was": (before or {}).get("sha256")}
+                entry = {"sha256": digest, "was": (before or {}).get("sha256")}
+                self.manifest["files"][key] = entry
                 self.write_manifest()
             elif before is None:
-                files[key] = {}
+                self.manifest["files"][key] = {}
                 self.write_manifest()
             folder.replace(name, content, mode=mode)
-        if files[key].pop("was", None) is not None or before is None:
+        if self.manifest["files"][key].pop("was", None) is not None or before is None:
             self._unwritten = True
 
     @staticmethod
@@ -395,12 +469,12 @@ class RunFolder:
         if stale:
             self.write_manifest()
 
-    def _remove_unfinished(self) -> None:
-        """Remove what killed processes left half-written; nobody else writes here now."""
+    def _remove_unfinished(self, beginnings: list[str]) -> None:
+        """Remove what killed processes left half-written; nobody else writes there now."""
         assert self.manifest is not None
         end = f".{self.manifest['token']}.partial"
-        for part in ("", *self._folders):
-            where = self._where(f"{part}/x" if part else "x")
+        for beginning in beginnings:
+            where = self._where(f"{beginning}x")
             if where is not None:
                 folder, _ = where
                 for name in folder.names():
@@ -408,7 +482,7 @@ class RunFolder:
                     if ours and folder.kind(name) == "file":
                         folder.remove(name)
         folder = self._folder
-        for name in folder.names():
+        for name in folder.names() if "" in beginnings else ():
             first = _UNFINISHED.fullmatch(name) and folder.kind(name) == "file"
             if first and _begins_like_ours(folder.head(name, 100)):
                 folder.remove(name)

@@ -1,7 +1,7 @@
 """``gpu-smds transfer``: does the map of one site decode another, for all pairs of sites?
 
 Exp 3 of the study asks that of one source. Here every position is a source for every position of
-its layer, and at one word every layer for every layer.
+its layer, and every layer is one for every layer at one word.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.protocol import Part, Progress, Setting, similarity_layer
+from experiments.designs.setting import Part, Progress, Setting, similarity_layer
 from gpu_smds import (
     Checkpoint,
     OnePass,
@@ -38,9 +38,9 @@ def position_pairs(
         States, labels, layers and manifold.
     cv
         None is the study's way: maps fitted on the z-scored states of all sentences, and scored on
-        every position's own z-scored states of the same sentences. Otherwise, such as
-        :func:`experiments.protocol.folds`, maps and z-scores are fitted on each training part and
-        scored on the held-out sentences.
+        every position's own z-scored states of the same sentences. Otherwise folds, such as
+        :func:`experiments.designs.setting.folds`: maps and z-scores are fitted on each training
+        part and scored on the held-out sentences.
     progress
         As in :func:`gpu_smds.score_map`; what ``cv`` refits is not counted.
     checkpoint

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, with_config
 
-from experiments.known_files import NAME as ANALYSIS
-from experiments.known_files import is_known, names_of_0_1_0
+from experiments.runs.known_files import NAME as ANALYSIS
+from experiments.runs.known_files import is_known, names_of_0_1_0
 from extract import ExtractError, UsageError
 from gpu_smds._files import FilesError, Folder
 
@@ -25,7 +25,7 @@ _PACKAGES = (
     *("gpu-smds", "torch", "transformers", "bitsandbytes", "numpy", "scikit-learn"),
     "safetensors",
 )
-_MOST = 1 << 26
+MOST = 1 << 26
 
 _Int = Annotated[int, Strict()]
 _Count = Annotated[int, Strict(), Field(ge=1)]
@@ -71,6 +71,11 @@ class _Settings(TypedDict):
     manifold: _Text
     protocol: Literal["study", "clean"]
     hold_out: _Text | None
+    only_layers: NotRequired[_Text | None]
+    analysis_seed: NotRequired[Annotated[int, Strict(), Field(ge=0)] | None]
+    permutations: NotRequired[Annotated[int, Strict(), Field(ge=0)]]
+    manifolds: NotRequired[list[_Text] | None]
+    shuffles: NotRequired[Annotated[int, Strict(), Field(ge=0)]]
 
 
 @_extra
@@ -110,6 +115,7 @@ class _Manifest(TypedDict):
     fingerprint: NotRequired[dict[str, _Plain]]
 
 
+_ABSENT = object()
 _SCHEMA = TypeAdapter(_Manifest)
 
 
@@ -123,7 +129,7 @@ def read_manifest(folder: Folder) -> dict[str, Any] | None:
     """
     path = folder.path / NAME
     try:
-        found: Any = _SCHEMA.validate_json(folder.read(NAME, _MOST))
+        found: Any = _SCHEMA.validate_json(folder.read(NAME, MOST))
         _check(found)
     except FileNotFoundError:
         return None
@@ -159,6 +165,25 @@ def new_manifest(facts: Mapping[str, Any], found: Mapping[str, Any] | None) -> d
     token = (found or {}).get("token") or secrets.token_hex(8)
     head = {"program": PROGRAM, "format_version": FORMAT_VERSION, "token": token}
     return {**head, **facts, "files": files}
+
+
+def merged(
+    base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What two processes made of one manifest: the changes of both; mine where both changed it.
+
+    ``base`` is what both began with.
+    """
+    found = {}
+    for key in {**theirs, **mine}:
+        before, own, other = (of.get(key, _ABSENT) for of in (base, mine, theirs))
+        if isinstance(own, dict) and isinstance(other, dict):
+            value: Any = merged(before if isinstance(before, dict) else {}, own, other)
+        else:
+            value = other if own == before else own
+        if value is not _ABSENT:
+            found[key] = value
+    return found
 
 
 def write_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:

@@ -1,0 +1,230 @@
+"""The commands: what is done for every model and every analysis, and what is shown at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from experiments.console import Screen
+from experiments.options import Options
+from experiments.reports.discovery import report_discovery
+from experiments.reports.drawing import draw_analysis, draw_models
+from experiments.reports.summary import report, report_test
+from experiments.reports.transfer import report_transfer
+from experiments.runs.discovery import discovery_of
+from experiments.runs.experiments import every_result, results_of
+from experiments.runs.extraction import release_memory, states_of, wait_until_saved
+from experiments.runs.folder import RunFolder
+from experiments.runs.inquiry import Inquiry
+from experiments.runs.preparation import prepare
+from experiments.runs.run import Run, run_folder
+from experiments.runs.significance import kept_significance, significance_of
+from experiments.runs.toml_file import write_settings
+from experiments.runs.transfer import transfer_of
+from experiments.runs.trial import check_sizes, dry_run
+from extract import ExtractError, HiddenStates, UsageError
+from gpu_smds import ScoreMap
+from gpu_smds._files import File, FilesError, is_our_picture
+
+Results = dict[str, ScoreMap]
+
+
+def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
+    """Run a command for every model, one after another.
+
+    Parameters
+    ----------
+    command
+        "extract", "figures", "all" or the name of an experiment or test.
+    questions
+        The options, once for each analysis; they differ in settings of the analysis only.
+    screen
+        Where it is told what happens.
+    """
+    options = questions[0]
+    paths = [run_folder(model, options) for model in options.models]
+    if len(set(paths)) < len(paths):
+        raise UsageError("the same model is named twice")
+    folders = [RunFolder(path) for path in paths]
+    for folder in folders:
+        folder.look()
+        if command == "figures" and folder.manifest is None:
+            raise UsageError(f"{folder} holds no run: start with gpu-smds all")
+
+    def prepared(model: str, folder: RunFolder) -> tuple[Run, list[Inquiry]]:
+        return prepare(command, model, questions, folder, screen)
+
+    # All models are checked before the first is loaded.
+    runs = [prepared(model, folder) for model, folder in zip(options.models, folders, strict=True)]
+    _check_one_question(options, runs)
+    if options.dry_run:
+        for run, inquiries in runs:
+            dry_run(run, inquiries, command)
+        return
+    for _, inquiries in runs:
+        for inquiry in inquiries:
+            check_sizes(inquiry)
+    finished = []
+    with ExitStack() as held:
+        alone = [not run.has_states for run, _ in runs]
+        changed = [
+            held.enter_context(folder.held(shared=not only))
+            for folder, only in zip(folders, alone, strict=True)
+        ]
+        for number, (run, inquiries) in enumerate(runs):
+            if changed[number] and not options.force_states:
+                # Another process was at work there until a moment ago.
+                run, inquiries = prepared(options.models[number], run.folder)
+                if not run.has_states and not alone[number]:
+                    raise ExtractError(
+                        f"{run.folder} was changed by another process: give the same command again"
+                    )
+            finished.append((run, inquiries, _done(command, run, inquiries, alone[number])))
+            release_memory()
+    if command in ("all", "figures") and len(runs) > 1:
+        _compare(paths[0].parent, finished, screen)
+
+
+def _check_one_question(options: Options, runs: Sequence[tuple[Run, list[Inquiry]]]) -> None:
+    """Refuse a name that is another question in another model's folder."""
+    asked = [[inquiry.analysis.settings for inquiry in inquiries] for _, inquiries in runs]
+    if options.as_name is not None and any(settings != asked[0] for settings in asked):
+        raise UsageError(
+            f"--as {options.as_name} is another question in {runs[0][0].folder} than in another "
+            "folder: name one model at a time"
+        )
+
+
+def _done(command: str, run: Run, inquiries: Sequence[Inquiry], alone: bool) -> list[Results]:
+    """Do the work of one model; results of each analysis.
+
+    ``alone`` says that nobody else uses the folder.
+    """
+    screen = run.screen
+    for sentence in run.folder.check(None if alone else ["", "states/"]):
+        screen.warn(sentence)
+    try:
+        states = states_of(run) if command != "figures" or run.has_states else None
+        if command == "extract":
+            assert states is not None
+            n, layers, positions, d = states.shape
+            screen.note(
+                f"{run.folder}: {n} sentences × {layers} layers × {positions} positions × {d} "
+                "features"
+            )
+            write_settings(run)
+        found = [_analysed(command, inquiry, states) for inquiry in inquiries]
+    except BaseException:
+        with suppress(ExtractError):  # the error that is under way says more
+            wait_until_saved(run)
+        raise
+    wait_until_saved(run)
+    for sentence in run.folder.said():
+        screen.warn(sentence)
+    run.folder.still_there()
+    return found
+
+
+def _analysed(command: str, inquiry: Inquiry, states: HiddenStates | None) -> Results:
+    """Do one analysis, while nobody else writes to it."""
+    run = inquiry.run
+    if command != "figures":
+        inquiry.register()
+    with run.folder.analysing(inquiry.analysis):
+        for sentence in run.folder.said():
+            run.screen.warn(sentence)
+        if command == "figures":
+            return _figures_again(inquiry, states)
+        assert states is not None
+        results = _WORK.get(command, _experiment)(inquiry, states)
+        write_settings(run)
+    return results
+
+
+def _all(inquiry: Inquiry, states: HiddenStates) -> Results:
+    results = results_of(inquiry, list(inquiry.experiments), states)
+    setting, tested = inquiry.setting(states), None
+    if inquiry.options.permutations != 0:
+        try:
+            tested = significance_of(inquiry, states, light=True)
+        except ValueError as error:  # the experiments are done, and can be shown without it
+            inquiry.run.screen.warn(f"no permutation test: {error}")
+    elif "permutations" not in inquiry.analysis.settings:
+        inquiry.note_settings(permutations=0)
+    report(inquiry, results, draw_analysis(inquiry, results, setting, tested), tested)
+    return results
+
+
+def _experiment(inquiry: Inquiry, states: HiddenStates) -> Results:
+    results = results_of(inquiry, [inquiry.command], states)
+    tested = kept_significance(inquiry) if inquiry.command == "independent" else None
+    report(inquiry, results, draw_analysis(inquiry, results, None, tested), tested)
+    return results
+
+
+def _discover(inquiry: Inquiry, states: HiddenStates) -> Results:
+    report_discovery(inquiry, discovery_of(inquiry, states))
+    return {}
+
+
+def _transfer(inquiry: Inquiry, states: HiddenStates) -> Results:
+    report_transfer(inquiry, inquiry.setting(states), transfer_of(inquiry, states))
+    return {}
+
+
+def _significance(inquiry: Inquiry, states: HiddenStates) -> Results:
+    report_test(inquiry, significance_of(inquiry, states))
+    return {}
+
+
+#: What commands do for an analysis; those of experiments are named after them.
+_WORK: Mapping[str, Callable[[Inquiry, HiddenStates], Results]] = {
+    "all": _all,
+    "discover": _discover,
+    "transfer": _transfer,
+    "significance": _significance,
+}
+
+
+def _figures_again(inquiry: Inquiry, states: HiddenStates | None) -> Results:
+    """Draw the figures of the results that a folder holds."""
+    results = every_result(inquiry)
+    tested = kept_significance(inquiry)
+    if not results and tested is None:
+        raise UsageError(f"{inquiry.run.folder} holds no results yet: start with gpu-smds all")
+    setting = None
+    if states is not None:
+        setting = inquiry.setting(states)
+        if inquiry.result("transfer.safetensors").is_listed():
+            report_transfer(inquiry, setting, transfer_of(inquiry, states))
+    if not results and tested is not None:
+        report_test(inquiry, tested)
+        return results
+    report(inquiry, results, draw_analysis(inquiry, results, setting, tested), tested)
+    return results
+
+
+def _compare(
+    folder: Path, finished: Sequence[tuple[Run, list[Inquiry], list[Results]]], screen: Screen
+) -> None:
+    """Draw every analysis of all models side by side."""
+    for number, inquiry in enumerate(finished[0][1]):
+        of = inquiry.analysis.name
+        file = _free(folder, f"comparison-{of}" if of else "comparison")
+        draw_models(file, [(run.source.name, results[number]) for run, _, results in finished])
+        screen.note(f"models side by side: {file}")
+
+
+def _free(folder: Path, stem: str) -> File:
+    """File of a picture that may be written: the first name that is free or of an older one."""
+    number, name = 1, f"{stem}.png"
+    while True:
+        file = File.at(folder / name)
+        try:
+            file.check(is_our_picture)
+        except FilesError:
+            number += 1
+            name = f"{stem}-{number}.png"
+        else:
+            return file

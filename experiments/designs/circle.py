@@ -1,0 +1,55 @@
+"""Where the sentences lie on the circle at one site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.designs.setting import Setting, cross_validation
+
+
+@dataclass(frozen=True)
+class ProjectedCircle:
+    """Held-out projections of one site, turned onto the ideal circle.
+
+    Attributes
+    ----------
+    points
+        ``(n, 2)``; NaN where the site is undefined in the fold.
+    labels
+        ``(n,)``.
+    score
+        Mean score over the folds.
+    """
+
+    points: np.ndarray
+    labels: np.ndarray
+    score: float
+
+
+def circle(setting: Setting, layer: int, position: int) -> ProjectedCircle:
+    """Held-out projections of one site with the folds of Exp 1.
+
+    A fold's embedding is determined up to rotation and reflection; each fold's projections are
+    turned so that its embedding lies on the points that the labels name.
+    """
+    import torch
+
+    from gpu_smds import CircularShape, fit_map, score_map
+
+    here = setting.states[:, layer, position : position + 1]
+    states = np.asarray(here.double().cpu())[:, 0]
+    labels = setting.labels
+    points = np.full((len(labels), 2), np.nan)
+    shape = CircularShape(normalize_labels=not setting.clean)
+    cv = cross_validation(setting)
+    for train, test in cv if isinstance(cv, list) else cv.split(states):
+        fitted = fit_map(states[train], labels[train], manifold=shape)
+        # The ideal points of the training labels, for which Y stands up to a rigid motion.
+        ideal = shape.points(torch.from_numpy(labels[train])).numpy()
+        centre = ideal.mean(0)
+        U, _, Vt = np.linalg.svd(fitted.Y.cpu().numpy().T @ (ideal - centre))
+        points[test] = fitted.transform(states[test]) @ (U @ Vt) + centre
+    score = float(score_map(states, labels, manifold=shape, cv=cv).mean)
+    return ProjectedCircle(points, labels, score)

@@ -1,0 +1,58 @@
+"""The permutation test of Exp 1: is the score more than chance, at every layer and word?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.designs.setting import Part, Setting, cross_validation
+from experiments.designs.timing import seconds_for, seconds_of
+from gpu_smds import Checkpoint, SignificanceMap, significance_map
+
+#: Permutations of the command, and of the light version that ``all`` runs.
+THOROUGH, LIGHT = 1000, 200
+#: Seconds that the light version may take on all sites; else it takes the layers of the curves.
+PATIENCE = 120.0
+#: Family-wise error.
+LEVEL = 0.05
+
+
+def permutation_test(
+    setting: Setting,
+    layers: Sequence[int],
+    count: int,
+    positions: slice | None = None,
+    progress: Any = False,
+    checkpoint: Checkpoint | None = None,
+) -> SignificanceMap:
+    """Permutation test of Exp 1 at some layers, with so many permutations.
+
+    Equal sentences have equal states and labels. Taken apart by permutations, but together in truth
+    on both sides of the study's folds, they would make chance look smaller than it is.
+    """
+    return significance_map(
+        Part(setting.states, [setting.layers.index(layer) for layer in layers], positions),
+        setting.labels,
+        count,
+        manifold=setting.ideal,
+        cv=cross_validation(setting),
+        groups=setting.sentences,
+        exchange="rows" if setting.sentences is None else "whole_groups",
+        seed=setting.seed or 0,
+        device=setting.device,
+        memory_budget=setting.memory_budget,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def seconds_of_test(setting: Setting, count: int, sites: int) -> float:
+    """Estimate of the time of a test of so many sites, from a few of them."""
+    middle = (setting.layers[len(setting.layers) // 2],)
+
+    def seconds(some: int) -> float:
+        return seconds_of(
+            lambda positions: permutation_test(setting, middle, some, positions), setting, sites
+        )
+
+    return seconds_for(seconds, count, THOROUGH // 4, THOROUGH)

@@ -1,0 +1,138 @@
+"""Which figures an analysis gets, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from experiments.designs import INDEPENDENT, every_experiment
+from experiments.designs.circle import circle
+from experiments.designs.experiment import ROLES, Shown, best_layer, shape_of
+from experiments.designs.setting import Setting, said_of
+from experiments.figures import CirclePanel, Model, draw_circle, draw_comparison
+from experiments.reports.significance import chance_band, draw_test, said, significant_sites
+from experiments.runs.inquiry import Inquiry
+from extract import month_starts
+from extract.prompts import MONTHS
+from gpu_smds import ScoreMap, SignificanceMap
+from gpu_smds._files import File, tensor_bytes
+
+
+def draw_analysis(
+    inquiry: Inquiry,
+    results: dict[str, ScoreMap],
+    setting: Setting | None,
+    tested: SignificanceMap | None = None,
+) -> list[File]:
+    """Draw all figures that the results of an analysis allow."""
+    name = inquiry.run.source.name
+    files = draw_results(inquiry.figure, name, results, tested)
+    if tested is not None:
+        files.append(draw_test(inquiry, tested, results.get(INDEPENDENT.name)))
+    if setting is not None:
+        study, kept = inquiry.options.prompts is None, inquiry.result("circle.safetensors")
+        path = inquiry.figure("circle.png")
+        files += draw_projections(path, kept, name, setting, results, study)
+    return files
+
+
+def draw_results(
+    file: Callable[[str], File],
+    model: str,
+    results: Mapping[str, ScoreMap],
+    tested: SignificanceMap | None = None,
+) -> list[File]:
+    """Draw the figure of every experiment at hand; returns the files.
+
+    Where Exp 1 was tested, what is significant is outlined on its map, and its curves have the band
+    of chance.
+    """
+    files = []
+    for name, scores in results.items():
+        path, facts = file(f"{name}.png"), scores.metadata
+        row = every_experiment(facts.get("hold_out"))[name]
+        caption, marks = row.caption(facts["protocol"]), {}
+        if tested is not None and row is INDEPENDENT:
+            marks = {"significant": significant_sites(tested), "chance": chance_band(tested)}
+            caption += f" {said(tested)} Grey: 95 % of the scores of permuted labels."
+        row.figure(path, Shown(scores, row.titled(model, scores), caption, marks))
+        files.append(path)
+    return files
+
+
+def draw_projections(
+    path: File,
+    kept: File,
+    model: str,
+    setting: Setting,
+    results: Mapping[str, ScoreMap],
+    study_labels: bool,
+) -> list[File]:
+    """Draw the circle at the landmarks of the best layer, whose points are written to ``kept``.
+
+    None for other manifolds.
+    """
+    scores = results.get(INDEPENDENT.name)
+    if scores is None or setting.manifold != "circular":
+        return []
+    landmarks = scores.metadata["landmarks"]
+    best = best_layer(scores, landmarks["source"])
+    if best < 0:
+        return []
+    labels = setting.labels
+    low, high = (0.0, 1.0) if setting.clean else (float(labels.min()), float(labels.max()))
+    arrays = {}
+    panels = []
+    words = scores.metadata["words"]
+    for role in ROLES:
+        if role not in landmarks or not np.isfinite(scores.mean[best, landmarks[role]]):
+            continue
+        found = circle(setting, best, landmarks[role])
+        turns = (found.labels - low) / (high - low)
+        arrays[role] = found.points
+        panels.append(CirclePanel(words[landmarks[role]], found.points, None, turns, found.score))
+    arrays["labels"] = np.asarray(setting.labels)
+    kept.write(tensor_bytes("gpu_smds.Circle", arrays, {}))
+    draw_circle(
+        path,
+        panels,
+        _ticks(low, high, study_labels),
+        title=f"{model}: the circle at layer {scores.metadata['layers'][best]}",
+        caption=(
+            "Every sentence projected by a map that was fitted without it (3 folds). Panels are "
+            "turned, mirrored and scaled as a whole, the smallest label at the top. Grey: the "
+            "ideal circle." + said_of(setting.protocol)
+        ),
+    )
+    return [path]
+
+
+def draw_models(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -> None:
+    """Exp 1 of several models side by side."""
+    shown, title, caption = [], "", ""
+    for name, results in models:
+        if INDEPENDENT.name in results:
+            scores = results[INDEPENDENT.name]
+            title = f"Is there a {shape_of(scores)}? (Exp 1)"
+            facts = scores.metadata
+            caption = INDEPENDENT.caption(facts["protocol"])
+            shown.append(
+                Model(
+                    name=name,
+                    mean=scores.mean,
+                    ok=np.isfinite(scores.mean),
+                    layers=facts["layers"],
+                    words=facts["words"],
+                    landmarks=facts["landmarks"],
+                )
+            )
+    draw_comparison(path, shown, title=title, caption=caption)
+
+
+def _ticks(low: float, high: float, study_labels: bool) -> list[tuple[str, float]]:
+    """Names around the circle, on the scale of the labels from ``low`` to ``high``."""
+    if study_labels:
+        starts = [(start - low) / (high - low) for start in month_starts()]
+        return [(name[:3], s) for s, name in zip(starts, MONTHS, strict=True)]
+    return [(f"{low + share * (high - low):.3g}", share) for share in (0, 0.25, 0.5, 0.75)]

@@ -1,0 +1,112 @@
+"""What the permutation test says: sentences and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.designs.experiment import ROLES
+from experiments.designs.permutation import LEVEL
+from experiments.designs.setting import said_of
+from experiments.figures import draw_significance
+from experiments.runs.folder import RunFile
+from experiments.runs.inquiry import Inquiry
+from experiments.runs.significance import NAME, listed
+from gpu_smds import ScoreMap, SignificanceMap
+
+
+def on_all_layers(found: SignificanceMap, values: np.ndarray) -> np.ndarray:
+    """Values ``(tested layers, T)`` as ``(L, T)``, NaN at layers that were not tested."""
+    tested, every = found.metadata["layers"], found.metadata["of_layers"]
+    spread = np.full((len(every), values.shape[1]), np.nan)
+    spread[[every.index(layer) for layer in tested]] = values
+    return spread
+
+
+def significant_sites(found: SignificanceMap) -> np.ndarray:
+    """``(L, T)``: 1 where significant, 0 where not, NaN where not tested or undefined."""
+    flags = np.where(np.isnan(found.p_family), np.nan, found.p_family <= LEVEL)
+    return on_all_layers(found, flags)
+
+
+def chance_band(found: SignificanceMap) -> tuple[np.ndarray, np.ndarray]:
+    """Ends ``(L, T)`` of the interval of 95 % of the scores of permuted labels."""
+    low, high = found.band()
+    return on_all_layers(found, low), on_all_layers(found, high)
+
+
+def said(found: SignificanceMap) -> str:
+    """What was tested and how, as a sentence for captions."""
+    facts = found.metadata
+    some = len(facts["layers"]) < len(facts["of_layers"])
+    at = f"layers {', '.join(map(str, facts['layers']))} only" if some else "all layers"
+    return (
+        f"Outline: family-wise p at most {LEVEL:g} over all tested sites ({at}), by "
+        f"{facts['n_permutations']} permutations of the labels within the folds, equal sentences "
+        "together."
+    )
+
+
+def draw_test(
+    inquiry: Inquiry, found: SignificanceMap, independent: ScoreMap | None = None
+) -> RunFile:
+    """Draw z of all sites; returns the file."""
+    facts = found.metadata
+    path = inquiry.figure(f"{NAME}.png")
+    z = on_all_layers(found, found.z)
+    ok = np.isfinite(on_all_layers(found, found.score))
+    if independent is not None:
+        ok = np.isfinite(independent.mean)  # untested sites are not undefined ones
+    else:
+        untested = [i for i, n in enumerate(facts["of_layers"]) if n not in facts["layers"]]
+        ok[untested] = True
+    draw_significance(
+        path,
+        z,
+        on_all_layers(found, found.p_family),
+        ok,
+        facts["of_layers"],
+        facts["words"],
+        facts["tokens"],
+        facts["landmarks"],
+        title=f"{inquiry.run.source.name}: is the score of Exp 1 more than chance?",
+        caption="z: score less its mean under permuted labels, in standard deviations. "
+        + said(found)
+        + said_of(facts["protocol"]),
+    )
+    return path
+
+
+def sentences(found: SignificanceMap) -> list[str]:
+    """What the test says, for the screen and the summary."""
+    facts = found.metadata
+    words, landmarks, layers = facts["words"], facts["landmarks"], facts["layers"]
+    flags, defined = found.significant(LEVEL), np.isfinite(found.p_family)
+    source = landmarks["source"]
+    text = (
+        f"significant at a family-wise {LEVEL:.0%}: {int(flags.sum())} of {int(defined.sum())} "
+        f"sites ({facts['n_permutations']} permutations, {listed(layers, facts['of_layers'])})"
+    )
+    before = slice(0, source)
+    if defined[:, before].any():
+        text += (
+            f"; before {words[source]} {int(flags[:, before].sum())} of "
+            f"{int(defined[:, before].sum())}"
+        )
+    parts = [
+        f"{words[landmarks[role]]} {_where(flags[:, landmarks[role]], layers)}"
+        for role in ROLES
+        if role in landmarks
+    ]
+    return [text, ", ".join(parts)]
+
+
+def _where(flags: np.ndarray, layers: Sequence[int]) -> str:
+    """At which of the tested layers a word is significant."""
+    at = np.flatnonzero(flags)
+    if not len(at):
+        return "nowhere"
+    if len(at) > 3 and flags[at[0] :].all():
+        return f"from layer {layers[at[0]]} on"
+    return f"in {len(at)} of {len(layers)} layers, first in {layers[at[0]]}"

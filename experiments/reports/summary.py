@@ -1,0 +1,160 @@
+"""The study's hypotheses with their numbers, and the table at the end of an analysis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.designs import EXPERIMENTS, INDEPENDENT, every_experiment
+from experiments.designs.experiment import ROLES, Experiment, Verdict
+from experiments.reports.drawing import draw_analysis
+from experiments.reports.significance import draw_test, sentences
+from experiments.runs.experiments import kept_results
+from experiments.runs.inquiry import Inquiry
+from experiments.visible import visible
+from gpu_smds import ScoreMap, SignificanceMap
+from gpu_smds._files import File
+from gpu_smds.sites.status import explain
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment of the table.
+
+    ``scores`` are at the landmarks and at ``layer``, the best layer of the source; for the
+    similarity they are cosines with the source.
+    """
+
+    experiment: str
+    scores: dict[str, float | None]
+    layer: int | None
+    seconds: float
+    undefined: dict[str, int]
+
+
+def rows(results: Mapping[str, ScoreMap]) -> list[Row]:
+    """The table, one row per experiment that was run."""
+    table = []
+    for experiment in _experiments(results):
+        scores = results[experiment.name]
+        facts, landmarks = scores.metadata, scores.metadata["landmarks"]
+        layer, values = experiment.layout.best(scores)
+        at = {role: _plain(values[position]) for role, position in landmarks.items()}
+        undefined = {
+            name: count
+            for name, (count, _) in explain(scores.worst_status).items()
+            if name not in ("ok", "undetermined")
+        }
+        table.append(Row(experiment.name, at, layer, float(facts["seconds"]), undefined))
+    return table
+
+
+def verdicts(results: Mapping[str, ScoreMap]) -> list[Verdict]:
+    """The hypotheses, as far as the experiments that they need were run."""
+    asked = [row.verdict for row in _experiments(results) if row.verdict is not None]
+    found = [verdict(results) for verdict in asked]
+    return [verdict for verdict in found if verdict is not None]
+
+
+def summary_facts(
+    results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None
+) -> dict[str, Any]:
+    """Table, verdicts and what the permutation test says as plain values."""
+    return {
+        "protocol": next(iter(results.values())).metadata["protocol"],
+        "table": [asdict(row) for row in rows(results)],
+        "verdicts": [asdict(verdict) for verdict in verdicts(results)],
+        "significance": sentences(tested) if tested is not None else [],
+    }
+
+
+def report(
+    inquiry: Inquiry,
+    results: Mapping[str, ScoreMap],
+    files: list[File],
+    tested: SignificanceMap | None = None,
+) -> None:
+    """Print and keep the table, the verdicts and where the files are."""
+    run, screen = inquiry.run, inquiry.run.screen
+    if results.keys() >= {row.name for row in EXPERIMENTS if row.holds_out is None}:
+        facts = {"model": run.source.name, **summary_facts(results, tested)}
+        content = json.dumps(facts, indent=1, ensure_ascii=False)
+        inquiry.result("summary.json").write(content.encode("utf-8", "surrogatepass"))
+        inquiry.result("summary.txt").write(summary_text(results, tested).encode())
+    _print_table(inquiry, results)
+    for experiment in _experiments(results):
+        if experiment.footnote:
+            screen.note(experiment.footnote)
+    for verdict in verdicts(results):
+        screen.note(_verdict_text(verdict))
+    for sentence in sentences(tested) if tested is not None else []:
+        screen.note(sentence)
+    screen.note(f"results  {inquiry.results}")
+    for file in files:
+        screen.note(f"figure   {file}")
+
+
+def report_test(inquiry: Inquiry, tested: SignificanceMap) -> None:
+    """Draw the permutation test, on the map of Exp 1 too where there is one, and say its result."""
+    kept = kept_results(inquiry, [INDEPENDENT])
+    files = draw_analysis(inquiry, kept, None, tested) if kept else [draw_test(inquiry, tested)]
+    screen = inquiry.run.screen
+    for sentence in sentences(tested):
+        screen.note(sentence)
+    screen.note(f"results  {inquiry.results / 'significance.csv'}")
+    for file in files:
+        screen.note(f"figure   {file}")
+
+
+def summary_text(results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None) -> str:
+    """The verdicts and the result of the permutation test as plain text, safe to print."""
+    lines = [_verdict_text(verdict) for verdict in verdicts(results)]
+    lines += sentences(tested) if tested is not None else []
+    return "".join(f"{visible(line)}\n" for line in lines)
+
+
+def _print_table(inquiry: Inquiry, results: Mapping[str, ScoreMap]) -> None:
+    facts = next(iter(results.values())).metadata
+    words, landmarks = facts["words"], facts["landmarks"]
+    roles = [role for role in ROLES if role in landmarks]
+    cells = []
+    for experiment, row in zip(_experiments(results), rows(results), strict=True):
+        scores = [row.scores[role] for role in roles]
+        cells.append(
+            [
+                f"{experiment.number} {row.experiment}",
+                *("–" if value is None else f"{value:.3f}" for value in scores),
+                "–" if row.layer is None else str(row.layer),
+                f"{row.seconds:.1f} s",
+                ", ".join(f"{n} {name}" for name, n in row.undefined.items()) or "0",
+            ]
+        )
+    run = inquiry.run
+    run.screen.table(
+        f"{run.source.name}: {len(run.prompts)} sentences, {inquiry.options.protocol} protocol",
+        [
+            *("experiment", *(words[landmarks[role]] for role in roles)),
+            *(("best", "layer"), "time", ("undefined", "sites")),
+        ],
+        cells,
+    )
+
+
+def _experiments(results: Mapping[str, ScoreMap]) -> list[Experiment]:
+    """The experiments that were run, in their order."""
+    slots = [scores.metadata.get("hold_out") for scores in results.values()]
+    slot = next((slot for slot in slots if slot), None)
+    return [row for name, row in every_experiment(slot).items() if name in results]
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    outcome = {True: "supported", False: "not supported", None: "undecided"}[verdict.supported]
+    return f"{verdict.name} {outcome} – {verdict.claim}. {verdict.numbers}."
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
