@@ -17,9 +17,10 @@ from extract.alignment import Positions, Tokens
 from extract.batches import cut, halved
 from extract.errors import ExtractError, UsageError, out_of_memory
 from extract.layer_file import dtype_named
+from extract.progress import read_notes
 from extract.reader import StateReader, Take, text_config
 from extract.states import FORMAT_VERSION, INDEX, HiddenStates
-from extract.writer import StatesWriter, read_notes
+from extract.writer import StatesWriter
 from gpu_smds._files import Folder
 
 _LAYERS = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")

@@ -112,7 +112,7 @@ class HiddenStates:
             except (OSError, FilesError) as error:
                 raise ExtractError(f"{path} cannot be read ({_reason(error)})") from error
         if verify:
-            for file, digest in zip(files, hash_files(files), strict=True):
+            for file, digest in zip(files, layer_hashes(files), strict=True):
                 if digest != index.files[file.path.name]["sha256"]:
                     raise ExtractError(
                         f"{file.path} was altered (its SHA-256 differs from the one noted): "
@@ -171,7 +171,7 @@ def listed_files(folder: Folder) -> list[str]:
         return []
 
 
-def hash_files(files: Sequence[LayerFile]) -> list[str]:
+def layer_hashes(files: Sequence[LayerFile]) -> list[str]:
     """SHA-256 of whole files, several at a time."""
 
     def digest(file: LayerFile) -> str:
