@@ -7,7 +7,6 @@ positions, features); ``index.json`` holds their sizes and checksums. ``writer.p
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from extract.errors import ExtractError
+from extract.hashes import digest
 from extract.layer_file import LayerFile
 from gpu_smds._files import FilesError, Folder
 
@@ -185,12 +185,12 @@ def listed_files(folder: Folder) -> list[str]:
 def layer_hashes(files: Sequence[LayerFile]) -> list[str]:
     """SHA-256 of whole files, several at a time."""
 
-    def digest(file: LayerFile) -> str:
+    def sha256(file: LayerFile) -> str:
         with file.reader() as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            return digest(stream)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(digest, files))
+        return list(pool.map(sha256, files))
 
 
 def layer_name(layer: int) -> str:
