@@ -59,6 +59,8 @@ class Positions:
         Columns of "source", "destination" and "distractor", as far as they exist.
     report
         What the alignment found, as lines for people.
+    source_columns
+        With raw positions in how many sentences the source is at which column; else empty.
     """
 
     mode: str
@@ -148,8 +150,8 @@ def align(
 def _align_words(
     prompts: Prompts, tokens: Tokens, source: str, destination: str, distractor: str
 ) -> Positions:
-    ends = word_tokens(prompts, tokens)
-    counts = np.array([[len(unit) for unit in sentence] for sentence in ends])
+    of_words = word_tokens(prompts, tokens)
+    counts = np.array([[len(word) for word in sentence] for sentence in of_words])
     words: list[str] = []
     columns: list[np.ndarray] = []
     if all(special[0] for special in tokens.special):
@@ -157,9 +159,9 @@ def _align_words(
         columns.append(np.zeros(len(tokens), dtype=np.int64))
     first: dict[str, int] = {}  # word → last column of its first occurrence
     for j, name in enumerate(prompts.units):
-        last = np.array([sentence[j][-1] for sentence in ends])
+        last = np.array([sentence[j][-1] for sentence in of_words])
         if not prompts.is_slot[j] and (counts[:, j] == counts[0, j]).all():
-            chosen = [np.array([s[j][t] for s in ends]) for t in range(counts[0, j])]
+            chosen = [np.array([s[j][t] for s in of_words]) for t in range(counts[0, j])]
         else:
             chosen = [last]
         for column in chosen:
@@ -266,20 +268,20 @@ def _raw(
     report = _lengths(tokens)
     source_columns: dict[int, int] = {}
     if prompts.units:
-        ends = word_tokens(prompts, tokens)
-        lasts = [_first_columns(prompts, sentence) for sentence in ends]
-        first = lasts[0]
-        for name, members in zip(prompts.units, ends[0], strict=True):
+        of_words = word_tokens(prompts, tokens)
+        firsts = [_first_occurrences(prompts, sentence) for sentence in of_words]
+        first = firsts[0]
+        for name, members in zip(prompts.units, of_words[0], strict=True):
             for token in members:
                 words[token] = name
     else:
-        first = {text: column for column, text in reversed(list(enumerate(tokens.texts)))}
-        first = dict(sorted(first.items(), key=lambda item: item[1]))
-        lasts = []
+        firsts, first = [], {}
+        for column, text in enumerate(tokens.texts):
+            first.setdefault(text, column)
     landmarks = landmarks_of(first, slots_in_order(prompts), source, destination, distractor)
-    if lasts:
+    if firsts:
         name = next(name for name, column in first.items() if column == landmarks["source"])
-        counts = Counter(last[name] for last in lasts)
+        counts = Counter(columns_of[name] for columns_of in firsts)
         source_columns = dict(sorted(counts.items()))
         listed = ", ".join(f"{column} ({count})" for column, count in source_columns.items())
         shifted = 1 - counts[landmarks["source"]] / n
@@ -299,10 +301,10 @@ def slots_in_order(prompts: Prompts) -> list[str]:
     return [n for n, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
 
 
-def _first_columns(prompts: Prompts, members: list[list[int]]) -> dict[str, int]:
+def _first_occurrences(prompts: Prompts, of_words: list[list[int]]) -> dict[str, int]:
     """Last token of the first occurrence of every word of one sentence."""
     first: dict[str, int] = {}
-    for name, tokens in zip(prompts.units, members, strict=True):
+    for name, tokens in zip(prompts.units, of_words, strict=True):
         first.setdefault(name, tokens[-1])
     return first
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from extract.alignment import Positions, Tokens
 from extract.batches import cut, halved
 from extract.errors import ExtractError, UsageError, out_of_memory
 from extract.layer_file import dtype_named
+from extract.progress import read_notes
 from extract.reader import StateReader, Take, text_config
 from extract.states import FORMAT_VERSION, INDEX, HiddenStates
-from extract.writer import StatesWriter, read_notes
+from extract.writer import StatesWriter
 from gpu_smds._files import Folder
 
 _LAYERS = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
@@ -167,10 +169,9 @@ def extract_states(
     damaged = 0
     if folder is not None:
         folder = folder if isinstance(folder, Folder) else Folder.at(folder, create=True)
-        done = _all_read(folder, layers, facts, batches)
-        if isinstance(done, Extraction):
-            return done
-        damaged = done
+        finished, damaged = _finished_before(folder, layers, facts, batches)
+        if finished is not None:
+            return finished
     model = load()
     check_vocabulary(tokens, model)
     check_lengths(tokens, model.config)
@@ -179,47 +180,19 @@ def extract_states(
 
     with StateReader(model, layers, final_norm) as reader:
 
-        def read(rows: np.ndarray, take: Take | None = None) -> list[Tensor] | None:
-            return _if_it_fits(lambda: reader.read(*batch(rows), take=take))
+        def read(rows: np.ndarray, take: Take) -> bool:
+            return _if_it_fits(lambda: reader.read(*batch(rows), take=take)) is not None
 
-        # One sentence tells what the model computes in: a quantised model's weights do not.
-        probe = _if_it_fits(lambda: reader.check(*batch(batches[0][:1])))
-        if probe is None:
-            raise _does_not_fit()
-        if len({part.shape[2] for part in probe}) > 1:
-            raise ExtractError(
-                f"the last state of {type(model).__name__} is {probe[-1].shape[2]} features wide, "
-                f"the others {probe[0].shape[2]}: use --final-norm pre"
-            )
-        dtype = functools.reduce(torch.promote_types, (part.dtype for part in probe))
-        shape = (len(tokens), len(positions), probe[0].shape[2])
-        beside = any(part.device.type == "cuda" for part in probe)
-        del probe
+        dtype, width, on_gpu = _probe(reader, lambda: reader.check(*batch(batches[0][:1])))
+        shape = (len(tokens), len(positions), width)
         facts["dtype"] = str(dtype).removeprefix("torch.")
         if model.device.type == "cuda":
             # Its peak shows how much memory batches leave for the states.
             read(batches[0], lambda number, states: None)
-        keep = place(int(np.prod(shape)) * dtype.itemsize * len(layers))
-        writer = StatesWriter(folder, layers, shape, dtype, facts, batches, keep, beside)
+        keep = place(math.prod(shape) * dtype.itemsize * len(layers))
+        writer = StatesWriter(folder, layers, shape, dtype, facts, batches, keep, beside=on_gpu)
         try:
-            number = 0
-            while number < len(batches):
-                if progress:
-                    progress(sum(len(rows) for rows in batches[:number]), len(tokens))
-                rows = batches[number]
-                if tuple(rows.tolist()) not in writer.done:
-                    writer.begin(rows)
-                    if read(rows, writer.take) is None:
-                        if len(rows) == 1:
-                            raise _does_not_fit()
-                        sizes = halved([len(part) for part in batches], number)
-                        replan(sizes)
-                        batches = cut(lengths, sizes)
-                        continue
-                    writer.end()
-                number += 1
-            if progress:
-                progress(len(tokens), len(tokens))
+            _read_batches(read, writer, lengths, batches, replan, progress)
         except BaseException:
             writer.close()
             raise
@@ -247,38 +220,93 @@ def known_token(model: Any, token: int) -> int:
     return token if token < model.get_input_embeddings().weight.shape[0] else 0
 
 
-def _all_read(
+def _finished_before(
     folder: Folder, layers: Sequence[int], facts: dict[str, str], batches: Sequence[np.ndarray]
-) -> Extraction | int:
+) -> tuple[Extraction | None, int]:
     """What an interrupted call had read to the end.
 
-    Where the model is needed, the number of batches that were damaged.
+    None where the model is needed, with the number of batches that were damaged.
     """
     plan, notes = read_notes(folder)
     if plan is None and folder.kind(INDEX) is not None:
-        # It got as far as to name the files.
-        try:
-            states = HiddenStates.open(folder)
-        except ExtractError:
-            return 0
-        of_layer = {"dtype": states.metadata.get("dtype"), "layer": states.metadata.get("layer")}
-        if states.layers == tuple(layers) and states.metadata == facts | of_layer:
-            return Extraction(states, lambda: None, None, 0)
-        return 0
+        return _named_before(folder, layers, facts), 0
     try:
         shape, dtype = tuple(plan["shape"]), dtype_named(plan["dtype"])
         same = plan["metadata"] == facts | {"dtype": plan["metadata"]["dtype"]}
         same = same and plan["layers"] == list(layers)
     except (KeyError, TypeError, AttributeError, ValueError):
-        return 0
+        return None, 0
     if not same or len(shape) != 3 or len(notes) < len(batches):
-        return 0
+        return None, 0
     writer = StatesWriter(folder, layers, shape, dtype, plan["metadata"], batches)
     if len(writer.done) == len(batches):
         states, saved = writer.finish()
-        return Extraction(states, saved, None, writer.damaged)
+        return Extraction(states, saved, None, writer.damaged), writer.damaged
     writer.close()
-    return writer.damaged
+    return None, writer.damaged
+
+
+def _named_before(
+    folder: Folder, layers: Sequence[int], facts: dict[str, str]
+) -> Extraction | None:
+    """What a call had read that was interrupted after it named the files; None: other states."""
+    try:
+        states = HiddenStates.open(folder)
+    except ExtractError:
+        return None
+    of_layer = {"dtype": states.metadata.get("dtype"), "layer": states.metadata.get("layer")}
+    same = states.layers == tuple(layers) and states.metadata == facts | of_layer
+    return Extraction(states, lambda: None, None, 0) if same else None
+
+
+def _probe(reader: StateReader, check: Callable[[], list[Tensor]]) -> tuple[torch.dtype, int, bool]:
+    """Dtype and width of the states, and whether a GPU computes them, from one sentence.
+
+    Its weights do not tell what a quantised model computes in.
+    """
+    states = _if_it_fits(check)
+    if states is None:
+        raise _does_not_fit()
+    widths = [layer.shape[2] for layer in states]
+    if len(set(widths)) > 1:
+        raise ExtractError(
+            f"the last state of {type(reader.model).__name__} is {widths[-1]} features wide, "
+            f"the others {widths[0]}: use --final-norm pre"
+        )
+    dtype = functools.reduce(torch.promote_types, (layer.dtype for layer in states))
+    return dtype, widths[0], any(layer.device.type == "cuda" for layer in states)
+
+
+def _read_batches(
+    read: Callable[[np.ndarray, Take], bool],
+    writer: StatesWriter,
+    lengths: Sequence[int],
+    batches: Sequence[np.ndarray],
+    replan: Callable[[list[int]], None],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Read the batches that are not done; those that do not fit the memory are halved.
+
+    ``read`` says whether a batch fitted.
+    """
+    number = 0
+    while number < len(batches):
+        if progress:
+            progress(sum(len(rows) for rows in batches[:number]), len(lengths))
+        rows = batches[number]
+        if tuple(rows.tolist()) not in writer.done:
+            writer.begin(rows)
+            if not read(rows, writer.take):
+                if len(rows) == 1:
+                    raise _does_not_fit()
+                sizes = halved([len(part) for part in batches], number)
+                replan(sizes)
+                batches = cut(lengths, sizes)
+                continue
+            writer.end()
+        number += 1
+    if progress:
+        progress(len(lengths), len(lengths))
 
 
 def _if_it_fits(read: Callable[[], list[Tensor]]) -> list[Tensor] | None:

@@ -13,7 +13,8 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-#: Column of a file of sentences that names, as a JSON list, the cells of a row that got one.
+#: Column of a file of sentences that names, as a JSON list, the cells of a row that got an
+#: apostrophe.
 COLUMN = "neutralised"
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -32,8 +33,8 @@ def as_written(cell: str) -> str:
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV, each ended by a newline; a cell that holds an end of line is in quotes."""
     line = io.StringIO(newline="")
-    # It puts quotes around what its own ends of line are made of, and only that: a carriage return
-    # in a cell would otherwise be one in the file.
+    # The csv module quotes a cell that holds a character of its line terminator. With "\n" alone, a
+    # cell with a carriage return would not be quoted, and would end the line for its readers.
     writer = csv.writer(line, lineterminator="\r\n")
     lines = []
     for row in rows:

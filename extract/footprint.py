@@ -13,7 +13,8 @@ from extract.reader import hidden_size, n_states, text_config
 #: Bytes of one quantised weight: 4 bits and a scale, itself quantised, for 64 of them; 8 bits.
 _BYTES = {"4bit": 0.5 + 0.127 / 8, "study": 0.5 + 0.127 / 8, "8bit": 1.0}
 
-# Up to so many layers all are built, which takes a third of a second; beyond, so many are.
+# A model of up to so many layers is built whole, which takes a third of a second. Of a larger one,
+# models with these few layers are built.
 _MOST_BUILT, _FEW = 256, (1, 2, 4, 8)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Self
 
@@ -102,7 +102,7 @@ def hash_files(files: Iterable[Path]) -> dict[Path, Hashed]:
     return found | new
 
 
-def digest(stream: BufferedReader) -> str:
+def digest(stream: BufferedReader | RawIOBase) -> str:
     """SHA-256 of what is left to read in an open file."""
     return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -143,7 +143,7 @@ def _remember(known: dict[str, Hashed], new: dict[str, Hashed]) -> None:
     path = _cache_path()
     if path is None:
         return
-    kept = {name: hashed for name, hashed in known.items() if _still(name, hashed)}
+    kept = {name: hashed for name, hashed in known.items() if _unchanged(name, hashed)}
     for name in new:
         kept.pop(name, None)
     last = list((kept | new).items())[-_MOST:]
@@ -156,7 +156,7 @@ def _remember(known: dict[str, Hashed], new: dict[str, Hashed]) -> None:
             File(folder, path.name).write(content, ours=_ours, mode=0o600)
 
 
-def _still(name: str, hashed: Hashed) -> bool:
+def _unchanged(name: str, hashed: Hashed) -> bool:
     try:
         return FileState.of(Path(name)) == hashed.state
     except (OSError, ValueError):

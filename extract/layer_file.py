@@ -141,7 +141,7 @@ class LayerFile:
         states = torch.empty(len(rows), stop - start, d, dtype=self.dtype)
         if not states.numel():
             return states
-        target = memoryview(states.view(torch.uint8).numpy().data).cast("B")
+        target = raw_bytes(states)
         width = d * self.dtype.itemsize
         if isinstance(rows, range) and rows.step == 1 and (start, stop) == (0, positions):
             self._fill(target, self._begin + rows.start * positions * width)
@@ -200,6 +200,11 @@ def header(shape: Sequence[int], dtype: torch.dtype, metadata: dict[str, str]) -
     text = json.dumps({"__metadata__": metadata, TENSOR: tensor}).encode()
     text += b" " * (-len(text) % 64)  # data aligned for those who map the file
     return len(text).to_bytes(8, "little") + text
+
+
+def raw_bytes(states: Tensor) -> memoryview:
+    """Bytes of states on the CPU as a file holds them; not copied where they are contiguous."""
+    return states.flatten().view(torch.uint8).numpy().data
 
 
 def dtype_named(name: str) -> torch.dtype:

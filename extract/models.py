@@ -135,10 +135,10 @@ def load_model(
     arguments = _where(source, token, trust)
     if config is not None:
         arguments["config"] = config
-    kind = compute_dtype(source, dtype, quantize)
-    arguments["dtype"] = getattr(torch, kind) if kind else "auto"
+    computed = compute_dtype(source, dtype, quantize)
+    arguments["dtype"] = getattr(torch, computed) if computed else "auto"
     if quantize != "none":
-        arguments["quantization_config"] = _quantization(quantize, kind)
+        arguments["quantization_config"] = _quantization(quantize, computed)
     if quantize == "study":
         arguments["attn_implementation"] = "eager"
     if spread:
@@ -236,6 +236,7 @@ def quieten() -> None:
 
 
 def _where(source: ModelSource, token: str | None, trust: bool) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` that say where the files are, and whether code is run."""
     if trust:
         source.check_code()
     where: dict[str, Any] = {
@@ -251,7 +252,8 @@ def _where(source: ModelSource, token: str | None, trust: bool) -> dict[str, Any
     return where
 
 
-def _quantization(quantize: str, kind: str | None) -> Any:
+def _quantization(quantize: str, dtype: str | None) -> Any:
+    """Configuration of bitsandbytes; the products are computed in ``dtype``."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -263,7 +265,7 @@ def _quantization(quantize: str, kind: str | None) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=facts["type"],
-        bnb_4bit_compute_dtype=getattr(torch, kind or facts["compute_dtype"]),
+        bnb_4bit_compute_dtype=getattr(torch, dtype or facts["compute_dtype"]),
         bnb_4bit_use_double_quant=facts["double_quantization"],
     )
 

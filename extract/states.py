@@ -7,7 +7,6 @@ positions, features); ``index.json`` holds their sizes and checksums. ``writer.p
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from extract.errors import ExtractError
+from extract.hashes import digest
 from extract.layer_file import LayerFile
 from gpu_smds._files import FilesError, Folder
 
@@ -92,44 +92,55 @@ class HiddenStates:
             opened = folder if isinstance(folder, Folder) else Folder.at(folder)
             index = _Index.read(opened)
         except (OSError, FilesError) as error:
+            path = folder.path if isinstance(folder, Folder) else folder
             raise ExtractError(
-                f"{folder if not isinstance(folder, Folder) else folder.path}/{INDEX} cannot be "
-                f"read ({_reason(error)}): {_AGAIN}"
+                f"{path}/{INDEX} cannot be read ({_reason(error)}): {_AGAIN}"
             ) from error
-        files: list[LayerFile] = []
-        for name, facts in index.files.items():
-            path = opened.path / name
-            try:
-                size = opened.size(name)
-                if size != facts["bytes"]:
-                    raise ExtractError(
-                        f"{path} was cut short or altered ({size:,} bytes, not "
-                        f"{facts['bytes']:,}): {_AGAIN}"
-                    )
-                files.append(LayerFile.open(opened, name))
-            except FileNotFoundError as error:
-                raise ExtractError(f"{path} is missing: {_AGAIN}") from error
-            except (OSError, FilesError) as error:
-                raise ExtractError(f"{path} cannot be read ({_reason(error)})") from error
+        files = [_open_listed(opened, name, facts["bytes"]) for name, facts in index.files.items()]
         if verify:
-            for file, digest in zip(files, hash_files(files), strict=True):
-                if digest != index.files[file.path.name]["sha256"]:
-                    raise ExtractError(
-                        f"{file.path} was altered (its SHA-256 differs from the one noted): "
-                        f"{_AGAIN}"
-                    )
-        first = files[0]
-        for file in files:
-            if file.shape != first.shape or file.dtype != first.dtype:
-                raise ExtractError(
-                    f"{file.path} holds states {file.shape} of {file.dtype}, {first.path.name} "
-                    f"{first.shape} of {first.dtype}, so they are not of one extraction: {_AGAIN}"
-                )
+            _verify(files, [facts["sha256"] for facts in index.files.values()])
+        _check_alike(files)
         layers = tuple(facts["layer"] for facts in index.files.values())
         nonfinite = np.array(index.nonfinite, dtype=np.int64)
-        if nonfinite.shape != (len(layers), first.shape[1]):
+        if nonfinite.shape != (len(layers), files[0].shape[1]):
             raise ExtractError(f"{opened.path / INDEX} is of other states: {_AGAIN}")
         return cls(files, layers, files[-1].metadata, nonfinite)
+
+
+def _open_listed(folder: Folder, name: str, size: int) -> LayerFile:
+    """Open a file that should have so many bytes."""
+    path = folder.path / name
+    try:
+        found = folder.size(name)
+        if found != size:
+            raise ExtractError(
+                f"{path} was cut short or altered ({found:,} bytes, not {size:,}): {_AGAIN}"
+            )
+        return LayerFile.open(folder, name)
+    except FileNotFoundError as error:
+        raise ExtractError(f"{path} is missing: {_AGAIN}") from error
+    except (OSError, FilesError) as error:
+        raise ExtractError(f"{path} cannot be read ({_reason(error)})") from error
+
+
+def _verify(files: Sequence[LayerFile], noted: Sequence[str]) -> None:
+    """Compare the files with their SHA-256."""
+    for file, found, sha256 in zip(files, layer_hashes(files), noted, strict=True):
+        if found != sha256:
+            raise ExtractError(
+                f"{file.path} was altered (its SHA-256 differs from the one noted): {_AGAIN}"
+            )
+
+
+def _check_alike(files: Sequence[LayerFile]) -> None:
+    """Make sure that all layers have states of one shape and dtype."""
+    first = files[0]
+    for file in files:
+        if file.shape != first.shape or file.dtype != first.dtype:
+            raise ExtractError(
+                f"{file.path} holds states {file.shape} of {file.dtype}, {first.path.name} "
+                f"{first.shape} of {first.dtype}, so they are not of one extraction: {_AGAIN}"
+            )
 
 
 @dataclass(frozen=True)
@@ -171,15 +182,15 @@ def listed_files(folder: Folder) -> list[str]:
         return []
 
 
-def hash_files(files: Sequence[LayerFile]) -> list[str]:
+def layer_hashes(files: Sequence[LayerFile]) -> list[str]:
     """SHA-256 of whole files, several at a time."""
 
-    def digest(file: LayerFile) -> str:
+    def sha256(file: LayerFile) -> str:
         with file.reader() as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            return digest(stream)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(digest, files))
+        return list(pool.map(sha256, files))
 
 
 def layer_name(layer: int) -> str:
