@@ -1,8 +1,10 @@
-"""The recipes of CONTRIBUTING.md for a manifold, a metric and a solver, followed to the letter.
+"""The recipes of CONTRIBUTING.md that have code, followed to the letter.
 
-They are applied to a copy of the library, which then scores states with all three.
+They are applied to a copy of the packages, which then does all four.
 """
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_models import save_tiny
 
 ROOT = Path(__file__).parent.parent
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Adding")[1]
@@ -74,9 +77,9 @@ def _apply(what: str, code: str, to: Path) -> None:
     before, entry = code.rstrip().rsplit("\n\n", 1)
     table, path = row[1], to / row[2]
     text = path.read_text(encoding="utf-8")
-    begin = re.search(rf"^{table}\b.*= \{{$", text, re.MULTILINE)
+    begin = re.search(rf"^{table}\b.*= ([{{(])$", text, re.MULTILINE)
     assert begin, f"{row[2]} has no table {table}"
-    end = text.index("\n}", begin.end())
+    end = text.index({"{": "\n}", "(": "\n)"}[begin[1]], begin.end())
     rows = text[begin.start() : end]
     path.write_text(
         f"{text[: begin.start()]}{before.strip()}\n\n\n{rows}\n    {entry.strip()},{text[end:]}",
@@ -86,10 +89,11 @@ def _apply(what: str, code: str, to: Path) -> None:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """A copy of the library with all recipes applied."""
+    """A copy of the packages with all recipes applied."""
     folder = tmp_path_factory.mktemp("library")
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "gpu_smds", folder / "gpu_smds", ignore=ignored)
+    for package in ("gpu_smds", "extract", "experiments"):
+        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
     for what, code in BLOCKS:
         _apply(what, code, folder)
     return folder
@@ -98,6 +102,7 @@ def library(tmp_path_factory):
 def test_the_page_has_a_recipe_for_each():
     kinds = [what.split(" in ")[0].split(" gpu_smds")[0] for what, _ in BLOCKS]
     expected = ["new file", "row of SHAPES", "row of METRICS", "new file", "row of SOLVERS"]
+    expected += ["new file experiments/designs/halves.py", "row of EXPERIMENTS"]
     assert kinds == expected
 
 
@@ -107,6 +112,41 @@ def test_the_recipes_work(library):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "as the recipes say"
+
+
+def _command(library, *arguments):
+    """What the copy's command line prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=library,
+        env=os.environ | {"COLUMNS": "120"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_an_experiment_is_everywhere(library, tmp_path):
+    """In the help, its own command, the table, the summary, the CSV files and the figures."""
+    assert "Exp 5: does a map of the first half" in _command(library, "--help")
+    model = save_tiny(tmp_path / "model", "llama", "together", bos=True)
+    base = ("--model", model, "--samples", 40, "--permutations", 0, "--out", tmp_path / "run")
+    said = _command(library, "all", *base)
+    assert re.search(r"5 halves .* s ", said)
+    found = json.loads((tmp_path / "run/results/summary.json").read_text())
+    assert [row["experiment"] for row in found["table"]][-1] == "halves"
+    rows = (tmp_path / "run/results/halves.csv").read_text().splitlines()
+    assert rows[0] == "layer,position,word,token,score,std,status"
+    assert len(rows) == 1 + 4 * 34
+    assert (tmp_path / "run/figures/halves.png").stat().st_size > 10_000
+    assert "halves" in _command(library, "list", tmp_path / "run")
+    said = _command(
+        library, "halves", *(part for part in base if part not in ("--permutations", 0))
+    )
+    assert "halves.png" in said
+    assert "similarity.png" not in said
 
 
 def test_the_recipes_pass_the_linters(library):

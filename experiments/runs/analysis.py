@@ -211,7 +211,8 @@ def _free_name(
     parts = [
         f"{key_of(name)}-{_shown(settings[name])}"
         for name in SETTINGS
-        if settings.get(name) not in (main.get(name), usual.get(name), None)
+        # What the first one was never asked is no difference.
+        if name in main and settings.get(name) not in (main[name], usual.get(name), None)
     ]
     name = _NOT_IN_NAMES.sub("_", "-".join(parts)).strip("_.-")[:70] or "analysis"
     number, free = 1, name

@@ -323,7 +323,7 @@ class RunFolder:
         if beginnings is None and any(entry.get("stale") for entry in files.values()):
             self._remove_stale()
         # Known before hours of work end at it.
-        self.refuse_foreign([beginning for beginning in of if beginning])
+        self.refuse_foreign(of)
         return [sentence for sentence in found if sentence]
 
     def said(self) -> list[str]:

@@ -1,4 +1,22 @@
-"""What a run writes into its folder, by exact names: nothing else is ever replaced or removed."""
+"""What is in a run's folder, by exact names: nothing else is ever replaced or removed.
+
+==============================  ==================================================================
+``manifest.json``               what the run was made from, its analyses, the list of its files
+``run.toml``                    its settings, with which it can be repeated (``--config``)
+``prompts.csv``                 the sentences, their labels and slots
+``states/layer_NN.safetensors`` hidden states ``(sentences, positions, features)`` of a layer
+``states/index.json``           what the files of the layers are, with their SHA-256
+``states/progress.jsonl``       which sentences are read, while that is under way
+``results/NAME.csv``            an experiment's or a test's results, for people
+``results/NAME.safetensors``    the same to the last bit, per fold, with what they are of
+``results/NAME.partial``        what is done of it, while it is under way
+``results/summary.json, .txt``  the table and the verdicts
+``figures/NAME.png``            its figure
+``analyses/NAME/results, …``    the same of every further question of the same states
+``results/clean, …``            the clean protocol's, as earlier versions kept it
+``.lock, .manifest.lock``       empty; see ``lock.py``
+==============================  ==================================================================
+"""
 
 from __future__ import annotations
 
@@ -22,13 +40,16 @@ _RESULTS = (
 _BESIDE = ("transfer_layers_source", "transfer_layers_destination", "summary")
 _STEM = "|".join((*_RESULTS, *_BESIDE))
 _KNOWN = re.compile(
-    r"prompts\.csv|run\.toml|states/(index\.json|progress\.jsonl|layer_\d{2,7}\.safetensors(\.partial)?)"
+    r"prompts\.csv|run\.toml"
+    r"|states/(index\.json|progress\.jsonl|layer_\d{2,7}\.safetensors(\.partial)?)"
     rf"|{_ANALYSES}results/(clean/)?({_STEM})\.(safetensors|csv|json|txt)"
     # What is done of experiments that share a pass over the states.
     rf"|{_ANALYSES}results/(clean/)?({_STEM})(\+({_STEM}))*\.partial"
     rf"|{_ANALYSES}figures/(clean/)?({'|'.join(_RESULTS)})\.png",
     re.ASCII,
 )
+
+_OF_A_SLOT = re.compile(r"/unseen_(?!(labels|names)\.)")
 
 
 def folders_of(analyses: Iterable[str]) -> list[str]:
@@ -53,5 +74,6 @@ def names_of_0_1_0(folder: Folder) -> list[str]:
         except (FileNotFoundError, FilesError):
             continue  # a link, say, which is named when something is to be written there
         keys = [f"{part}/{name}" for name in inside.names() if inside.kind(name) == "file"]
-        found += [key for key in keys if is_known(key)]
+        # It named nothing after a slot, so that such a file is somebody else's.
+        found += [key for key in keys if is_known(key) and not _OF_A_SLOT.search(key)]
     return found

@@ -105,12 +105,14 @@ def _layers(
     inquiry: Inquiry, setting: Setting, count: int, kept: SignificanceMap | None
 ) -> tuple[int, ...]:
     """Layers of the light version; decided once, so that a resumed run does the same."""
+    asked = {"permutations": count, "protocol": setting.protocol, "device": str(setting.device)}
     wanted = inquiry.options.test_layers
     if wanted is not None:
-        return curve_layers(setting) if wanted == "curves" else tuple(setting.layers)
+        chosen = curve_layers(setting) if wanted == "curves" else tuple(setting.layers)
+        inquiry.note(**{NAME: {**asked, "layers": list(chosen)}})
+        return chosen
     if kept is not None and kept.metadata["n_permutations"] >= count:
         return tuple(kept.metadata["layers"])
-    asked = {"permutations": count, "protocol": setting.protocol, "device": str(setting.device)}
     decided: dict[str, Any] | None = inquiry.facts.get(NAME)
     if (
         decided is None

@@ -63,12 +63,16 @@ def loads():
         yield counted
 
 
+#: Files that are of all analyses.
+_SHARED = ("manifest.json", "run.toml", ".lock", ".manifest.lock")
+
+
 def _bytes(folder, part=""):
     """Files below a folder, but for the list of them."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted((folder / part).rglob("*"))
-        if path.is_file() and path.name not in ("manifest.json", ".lock")
+        if path.is_file() and path.name not in _SHARED
     }
 
 

@@ -237,11 +237,12 @@ def test_discover(models, tmp_path):
     assert "is used again" in run(*base, "--shuffles", 2)
     output = run(*base, "--manifolds", "circular, spiral", "--shuffles", 0)
     assert "is used again" not in output.replace("states of", "").replace("are used again", "")
-    assert {row["manifold"] for row in _table(tmp_path, "discover")} == {"circular", "spiral"}
+    two = tmp_path / "analyses" / "manifolds-circular_spiral-shuffles-0"
+    assert {row["manifold"] for row in _table(two, "discover")} == {"circular", "spiral"}
     # The circle's scores are those of Exp 1.
     run("independent", *base[1:])
     exp1 = {(r["layer"], r["position"]): r["score"] for r in _table(tmp_path, "independent")}
-    for row in _table(tmp_path, "discover"):
+    for row in _table(two, "discover"):
         if row["manifold"] == "circular" and row["score"]:
             expected = float(exp1[row["layer"], row["position"]])
             tolerances.assert_close(float(row["score"]), expected, tolerances.SCORE)

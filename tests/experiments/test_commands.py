@@ -9,7 +9,7 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from experiments.designs.permutation import LIGHT
+from experiments.designs.permutation import LIGHT, THOROUGH
 from experiments.runs import significance
 from gpu_smds import ScoreMap, SignificanceMap
 
@@ -80,13 +80,18 @@ def test_the_table_of_the_test(folder):
 def test_a_thorough_test_replaces_the_light_one_and_is_kept(folder, model):
     path = folder / "results" / "significance.safetensors"
     command = ["significance", "--model", model, *SIZE, "--out", folder]
-    said = run(*command, "--permutations", 300)
+    said = run(*command)
     assert "significant at a family-wise 5%" in said
-    assert SignificanceMap.load(path).metadata["n_permutations"] == 300
+    assert SignificanceMap.load(path).metadata["n_permutations"] == THOROUGH
     before = path.stat().st_mtime_ns
-    assert "is used again" in run(*command, "--permutations", 250)
+    assert "is used again" in run(*command)
     run("all", "--model", model, *SIZE, "--out", folder)
     assert path.stat().st_mtime_ns == before
+    # A number that is named is a question of its own.
+    assert "permutations 30 – another question" in run(*command, "--permutations", 30)
+    assert path.stat().st_mtime_ns == before
+    own = folder / "analyses" / "permutations-30" / "results" / "significance.safetensors"
+    assert SignificanceMap.load(own).metadata["n_permutations"] == 30
 
 
 def test_a_slow_test_takes_the_layers_of_the_curves(folder, model, tmp_path, monkeypatch):
@@ -100,10 +105,10 @@ def test_a_slow_test_takes_the_layers_of_the_curves(folder, model, tmp_path, mon
     assert manifest["significance"]["layers"] == [1, 2, 3]
     assert len({row["layer"] for row in _rows(path.with_suffix(".csv"))}) == 3
     run("figures", *command)
-    run("significance", *command, "--permutations", 20)
+    run("significance", *command)
     found = SignificanceMap.load(path)
     assert found.metadata["layers"] == [0, 1, 2, 3]
-    assert found.metadata["n_permutations"] == 20
+    assert found.metadata["n_permutations"] == THOROUGH
 
 
 def test_the_test_can_be_left_out(model, tmp_path):
@@ -200,7 +205,7 @@ def test_own_sentences_name_what_is_held_out(model, tmp_path):
     assert (tmp_path / "a" / "results" / "unseen_labels.safetensors").exists()
     assert not (tmp_path / "a" / "results" / "unseen_names.safetensors").exists()
     run("all", *options, "--out", tmp_path / "b", "--hold-out", "Town")
-    facts = ScoreMap.load(tmp_path / "b" / "results" / "unseen_names.safetensors").metadata
+    facts = ScoreMap.load(tmp_path / "b" / "results" / "unseen_Town.safetensors").metadata
     assert facts["hold_out"] == "Town"
     said = run("all", *options, "--out", tmp_path / "c", "--hold-out", "Street", expect=2)
     assert "--hold-out Street: the sentences have no such slot, but Town" in said
