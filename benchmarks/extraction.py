@@ -33,6 +33,7 @@ from experiments.designs.similarity import similarity
 from experiments.options import Options
 from experiments.runs.extraction import release_memory
 from experiments.runs.plan import Plan
+from experiments.runs.room import check_room
 from extract import study_prompts
 from extract.batches import cut
 from extract.capture import extract_states, known_token, padded, read_lengths
@@ -107,7 +108,7 @@ def measure(source: ModelSource, arguments: argparse.Namespace, folder: Path) ->
     prompts = study_prompts(arguments.samples)
     options = Options(dtype=arguments.dtype)
     plan = Plan.of(source, prompts, options, arguments.quantize, device, folder)
-    plan.check()
+    check_room(plan)
     started = perf_counter()
     loaded = [
         load_model(

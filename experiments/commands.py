@@ -120,7 +120,7 @@ def _done(command: str, run: Run, inquiries: Sequence[Inquiry], alone: bool) -> 
             wait_until_saved(run)
         raise
     wait_until_saved(run)
-    for sentence in run.folder.said():
+    for sentence in run.folder.files.said():
         screen.warn(sentence)
     run.folder.still_there()
     return found
@@ -132,7 +132,7 @@ def _analysed(command: str, inquiry: Inquiry, states: HiddenStates | None) -> Re
     if command != "figures":
         inquiry.register()
     with run.folder.analysing(inquiry.analysis):
-        for sentence in run.folder.said():
+        for sentence in run.folder.files.said():
             run.screen.warn(sentence)
         if command == "figures":
             return _figures_again(inquiry, states)

@@ -20,9 +20,11 @@ _WRITES = {
 }
 # Calls of these names that touch no file of a user: why is said beside each.
 _HARMLESS = {
-    ("experiments/runs/folder.py", "remove"): "Folder.remove and RunFolder.remove",
-    ("experiments/cli.py", "remove"): "catalog.remove, which asks RunFolder",
-    ("experiments/runs/experiments.py", "remove"): "Checkpoint.remove and RunFolder.remove",
+    ("experiments/runs/files.py", "remove"): "Folder.remove",
+    ("experiments/runs/shared_manifest.py", "remove"): "Folder.remove",
+    ("experiments/runs/upkeep.py", "remove"): "Folder.remove and RunFiles.remove",
+    ("experiments/cli.py", "remove"): "catalog.remove, which asks RunFiles",
+    ("experiments/runs/experiments.py", "remove"): "Checkpoint.remove and RunFiles.remove",
     ("experiments/runs/discovery.py", "remove"): "Checkpoint.remove",
     ("experiments/runs/significance.py", "remove"): "Checkpoint.remove",
     ("experiments/runs/transfer.py", "remove"): "Checkpoint.remove",

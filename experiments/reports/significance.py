@@ -10,7 +10,7 @@ from experiments.designs.experiment import ROLES
 from experiments.designs.permutation import LEVEL
 from experiments.designs.setting import said_of
 from experiments.figures import draw_significance
-from experiments.runs.folder import RunFile
+from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.significance import NAME, listed
 from gpu_smds import ScoreMap, SignificanceMap

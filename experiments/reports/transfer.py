@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.designs.setting import Setting, said_of
 from experiments.figures import draw_layer_transfer, draw_transfer
-from experiments.runs.folder import RunFile
+from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.transfer import Transfer
 

@@ -11,6 +11,7 @@ from experiments.designs import every_experiment
 from experiments.options import key_of
 from experiments.runs.analysis import CLEAN, MAIN, Analysis, known_analyses
 from experiments.runs.folder import RunFolder
+from experiments.runs.upkeep import remove_analysis
 from extract import UsageError
 
 
@@ -69,7 +70,7 @@ def remove(path: Path, name: str, screen: Screen, confirm: Callable[[str], bool]
         for sentence in folder.check():
             screen.warn(sentence)
         if name in (folder.manifest or {}).get("analyses", {}):
-            folder.remove_analysis(name)
+            remove_analysis(folder.files, name)
     screen.note(f"{folder}: the analysis {name} was removed")
 
 

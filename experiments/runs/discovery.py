@@ -10,7 +10,7 @@ from time import perf_counter
 from experiments.designs.shapes import score_shapes
 from experiments.runs import tables
 from experiments.runs.facts import check_discovery
-from experiments.runs.folder import RunFile
+from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from extract import ExtractError, HiddenStates, UsageError
 from gpu_smds import Checkpoint, Discovery

@@ -8,7 +8,7 @@ from dataclasses import replace
 from experiments.designs import every_experiment
 from experiments.designs.experiment import Experiment
 from experiments.designs.held_out import UNSEEN_NAMES
-from experiments.runs.folder import RunFile
+from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.results import compute_results, load_result, save_result
 from extract import HiddenStates
@@ -31,9 +31,10 @@ def results_of(inquiry: Inquiry, names: Sequence[str], states: HiddenStates) -> 
         results |= _compute(inquiry, group, states)
     if set(names) == set(rows):
         # Of other groups, which were interrupted and not taken up again.
+        files = inquiry.run.folder.files
         for name in rows:
-            for key in inquiry.run.folder.listed(f"{inquiry.analysis.results}{name}", ".partial"):
-                inquiry.run.folder.remove(key)
+            for key in files.listed(f"{inquiry.analysis.results}{name}", ".partial"):
+                files.remove(key)
     return {name: results[name] for name in names}
 
 
@@ -61,8 +62,8 @@ def _remove_former(inquiry: Inquiry, name: str) -> None:
     """Remove what has another name now, once it is there by that name."""
     if inquiry.experiments[name].holds_out == "slot" and name != _FORMER:
         for end in ("csv", "safetensors"):
-            inquiry.run.folder.remove(f"{inquiry.analysis.results}{_FORMER}.{end}")
-        inquiry.run.folder.remove(f"{inquiry.analysis.figures}{_FORMER}.png")
+            inquiry.run.folder.files.remove(f"{inquiry.analysis.results}{_FORMER}.{end}")
+        inquiry.run.folder.files.remove(f"{inquiry.analysis.figures}{_FORMER}.png")
 
 
 def every_result(inquiry: Inquiry) -> dict[str, ScoreMap]:

@@ -75,7 +75,7 @@ def wait_until_saved(run: Run) -> None:
     if save:
         content = run.folder.states().read(INDEX)
         index, files = _sha256(content), json.loads(content)["files"]
-        run.folder.note_states({name: facts["sha256"] for name, facts in files.items()})
+        run.folder.files.note_states({name: facts["sha256"] for name, facts in files.items()})
     run.folder.note(extracted=save, states_index=index)
 
 
@@ -172,14 +172,14 @@ def _begin(run: Run, plan: Plan) -> Callable[[], Any]:
     # What there is goes only once the model is there.
     loaded = [load(run)] if fresh else []
     run.folder.begin(facts, fresh)
-    for sentence in run.folder.said():
+    for sentence in run.folder.files.said():
         run.screen.warn(sentence)
     run.fresh = False
     _write_prompts(run)
     if run.options.save:
         layers = [layer_name(layer) for layer in plan.layers]
         names = [*layers, *(f"{name}.partial" for name in layers)]
-        run.folder.list_files([*(f"states/{name}" for name in names), *_OF_STATES])
+        run.folder.files.list_files([*(f"states/{name}" for name in names), *_OF_STATES])
     return lambda: loaded.pop() if loaded else load(run)
 
 

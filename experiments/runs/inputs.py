@@ -12,7 +12,7 @@ import torch
 from experiments.console import Screen
 from experiments.designs.setting import FOLDS, MIN_SENTENCES
 from experiments.options import Options
-from experiments.runs.plan import check_samples
+from experiments.runs.room import check_samples
 from extract import ExtractError, Prompts, UsageError, read_prompts, study_prompts
 from extract.models import model_device, pinned
 from extract.sources import ModelSource, hub_token, resolve_model

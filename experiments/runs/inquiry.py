@@ -29,7 +29,7 @@ from experiments.runs.analysis import (
     known_analyses,
     settings_asked,
 )
-from experiments.runs.folder import RunFile
+from experiments.runs.files import RunFile
 from experiments.runs.results import Columns
 from experiments.runs.run import Run
 from extract import HiddenStates, Prompts, UsageError
@@ -116,7 +116,7 @@ class Inquiry:
                 self.analysis = analysis
                 self.say_where(known)
             if analysis.is_new:
-                folder.refuse_foreign([analysis.results, analysis.figures])
+                folder.files.refuse_foreign([analysis.results, analysis.figures])
             self.analysis = replace(analysis, is_new=False)
             if analysis.is_new or analysis.settings != known[analysis.name]:
                 self._note_settings(analysis.settings)

@@ -13,6 +13,7 @@ from experiments.runs.inputs import Inputs, check_manifolds, check_question
 from experiments.runs.inquiry import Inquiry, default_slot, with_settings_of_name
 from experiments.runs.manifest import check_states
 from experiments.runs.plan import Plan
+from experiments.runs.room import check_room
 from experiments.runs.run import Run
 from extract import UsageError
 
@@ -80,7 +81,7 @@ def _plan_of(run: Run) -> Plan:
         _batches_of(run),
     )
     if not run.options.dry_run:
-        plan.check()
+        check_room(plan)
     return plan
 
 

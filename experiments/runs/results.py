@@ -12,7 +12,7 @@ from experiments.designs.passes import on_all_sites
 from experiments.designs.setting import Setting, curve_layers, similarity_layer
 from experiments.runs import tables
 from experiments.runs.facts import check_scores
-from experiments.runs.folder import RunFile
+from experiments.runs.files import RunFile
 from extract import ExtractError
 from gpu_smds import Checkpoint, ScoreMap
 from gpu_smds._files import File

@@ -20,7 +20,7 @@ from experiments.options import Options
 from experiments.runs.analysis import NAME_OF_MAIN
 from experiments.runs.extraction import load, release_memory
 from experiments.runs.inquiry import Inquiry
-from experiments.runs.plan import check_counts
+from experiments.runs.room import check_counts, check_room, described
 from experiments.runs.run import Run
 from extract import UsageError
 from extract.layer_file import dtype_named
@@ -44,9 +44,9 @@ def dry_run(run: Run, inquiries: Sequence[Inquiry], command: str) -> None:
         screen.note(f"{run.source.name}: finished states of {run.folder} would be used again")
         dtype = dtype_named(f"torch.{(run.manifest or {}).get('dtype', 'float32')}")
     else:
-        for line in plan.lines():
+        for line in described(plan):
             screen.note(line)
-        plan.check()
+        check_room(plan)
         dtype = plan.dtype
     for inquiry in inquiries:
         check_sizes(inquiry)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.designs.timing import duration
 from experiments.runs import extraction as running
-from experiments.runs import plan as planning
+from experiments.runs import room
 from extract.footprint import batch_bytes, weight_bytes
 from gpu_smds import _memory
 
@@ -36,7 +36,7 @@ def _run(*arguments, expect):
 
 
 def _free(monkeypatch, size):
-    monkeypatch.setattr(planning, "free_memory", lambda device: size)
+    monkeypatch.setattr(room, "free_memory", lambda device: size)
 
 
 # Llama-3.1-8B without its head.

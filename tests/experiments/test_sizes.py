@@ -13,8 +13,8 @@ from experiments.cli import app
 from experiments.console import Screen
 from experiments.designs.timing import seconds_for
 from experiments.options import Options
-from experiments.runs import plan as planning
-from experiments.runs.plan import check_samples
+from experiments.runs import room
+from experiments.runs.room import check_samples
 from extract import ExtractError, UsageError, footprint
 from extract.capture import parse_layers
 from extract.footprint import weight_bytes
@@ -99,7 +99,7 @@ def test_what_is_said_to_fit_is_not_refused(model, tmp_path):
     assert most > 1000
     options = Options(permutations=most * 9 // 10)
     shape = (1000, 4, 35, 32)
-    planning.check_counts("significance", options, shape, None, torch.device("cpu"))
+    room.check_counts("significance", options, shape, None, torch.device("cpu"))
 
 
 def test_a_batch_of_any_size_is_at_most_what_there_is(model, tmp_path):
@@ -118,13 +118,13 @@ def _with_layers(model, folder, layers):
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_a_million_layers(model, tmp_path, monkeypatch, dry):
     deep = _with_layers(model, tmp_path / "deep", 10**6)
-    monkeypatch.setattr(planning, "free_memory", lambda device: 10**10)
+    monkeypatch.setattr(room, "free_memory", lambda device: 10**10)
     base = ("--samples", 12, "--out", tmp_path / "run")
     output = _run("extract", "--model", deep, *base, *dry, expect=1)
     assert "of memory, 10 GB are free" in output.splitlines()[-1]
     assert len(output) < 3000
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(planning, "free_memory", lambda device: 10**14)
+    monkeypatch.setattr(room, "free_memory", lambda device: 10**14)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**10))
     output = _run("extract", "--model", deep, *base, *dry, expect=1)
     assert "or at most" in output.splitlines()[-1]
@@ -198,7 +198,7 @@ def _check(model, folder, reads=True, **options):
 
 
 def test_many_sentences_that_take_long_are_told(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "free_memory", lambda device: 10**14)
+    monkeypatch.setattr(room, "free_memory", lambda device: 10**14)
     (note,) = _check(model, tmp_path, samples=10**6)
     assert "drawing 1,000,000 sentences and cutting them into tokens takes about" in note
     (note,) = _check(model, tmp_path, samples=10**7, reads=False)
@@ -207,7 +207,7 @@ def test_many_sentences_that_take_long_are_told(model, tmp_path, monkeypatch):
 
 
 def test_states_of_many_sentences_do_not_fit_the_disk(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "free_memory", lambda device: 10**14)
+    monkeypatch.setattr(room, "free_memory", lambda device: 10**14)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**9))
     with pytest.raises(ExtractError, match=r"is too full: .* of states, 1\.00 GB are free"):
@@ -223,7 +223,7 @@ def test_what_sentences_take_is_measured_well(model):
     from extract.models import load_tokenizer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "free_memory", lambda device: 10**7)
+        patch.setattr(room, "free_memory", lambda device: 10**7)
         with pytest.raises(ExtractError) as error:
             _check(model, None, samples=10**6)
     most = int(str(error.value).partition("at most ")[2].split()[0].replace(",", ""))

@@ -1,0 +1,133 @@
+"""Order in a run's folder: files compared with the list, and what killed processes left removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.runs.files import RunFiles, is_checked_elsewhere, kept_as, sha256_of
+from experiments.runs.known_files import folders_of
+from experiments.runs.lock import LOCK, is_lock
+from extract import ExtractError
+
+
+def check_files(files: RunFiles, beginnings: Sequence[str] | None = None) -> list[str]:
+    """Compare files with the list, and clean up after processes that were killed.
+
+    Parameters
+    ----------
+    files
+        Those of the run.
+    beginnings
+        Folders whose files are compared, such as ``results/``; "" is the run's own. None is all of
+        them, for who holds the folder alone.
+
+    Returns
+    -------
+    sentences : list of str
+        What was changed or is missing. A changed file is kept as ``NAME.changed``, and a missing
+        one is off the list, so that both are made again where they are needed.
+
+    Raises
+    ------
+    ExtractError
+        A link or a folder has the name of a file, or of a subfolder; something that is not of the
+        run has the name of one of its files.
+    """
+    facts = files.manifest.facts
+    if facts is None:
+        return []
+    with files.manifest.alone():
+        analyses = (files.manifest.facts or {}).get("analyses", {})
+        every = ["", *(f"{folder}/" for folder in folders_of(analyses))]
+        of = every if beginnings is None else beginnings
+        _remove_unfinished(files, of)
+        found = []
+        for key, entry in list(files.entries.items()):
+            if beginnings is not None and key[: key.rfind("/") + 1] not in of:
+                continue
+            sentence = _compare(files, key, entry)
+            if sentence is not None:
+                del files.entries[key]
+                found.append(sentence)
+        if beginnings is None and any(entry.get("stale") for entry in files.entries.values()):
+            remove_stale(files)
+        # Known before hours of work end at it.
+        files.refuse_foreign(of)
+    return [sentence for sentence in found if sentence]
+
+
+def remove_stale(files: RunFiles) -> None:
+    """Remove files of the run that was here before, as far as they are as it wrote them."""
+    stale = [key for key, entry in files.entries.items() if entry.get("stale")]
+    for key in stale:
+        where = files.where(key)
+        if where is not None and where[0].kind(where[1]) == "file":
+            digest = files.entries[key].get("sha256")
+            if digest is None or digest == sha256_of(*where):
+                where[0].remove(where[1])
+            else:
+                files.say(kept_as(files.path / key, where[0].set_aside(where[1])))
+        del files.entries[key]
+    if stale:
+        files.manifest.write()
+
+
+def remove_analysis(files: RunFiles, name: str) -> None:
+    """Remove the files of an analysis, and its folders where nothing else is in them."""
+    manifest = files.manifest
+    assert manifest.facts is not None
+    for key in files.listed(f"analyses/{name}/"):
+        files.remove(key)
+    manifest.facts["analyses"].pop(name, None)
+    manifest.write()
+    where = files.where(f"analyses/{name}/x")
+    if where is not None:
+        folder, _ = where
+        if folder.kind(LOCK) == "file" and is_lock(folder.head(LOCK, 1 << 12)):
+            folder.remove(LOCK)
+        folder.remove_folder("results")
+        folder.remove_folder("figures")
+        files.inside(["analyses"]).remove_folder(name)
+        manifest.folder.remove_folder("analyses")
+
+
+def _compare(files: RunFiles, key: str, entry: dict[str, Any]) -> str | None:
+    """None where a file is as listed; else what to say of it, or "" where that is nothing."""
+    where, path = files.where(key), files.path / key
+    kind = None if where is None else where[0].kind(where[1])
+    if where is None or kind is None:
+        # Killed before it was there, or checked by those who read it.
+        quiet = is_checked_elsewhere(key) or "was" in entry or entry.get("stale")
+        return "" if quiet else f"{path} is missing: it is made again when needed"
+    folder, name = where
+    if kind != "file":
+        raise ExtractError(
+            f"{path} is a {kind} where the run has a file: remove it, or choose another --out"
+        )
+    if is_checked_elsewhere(key):
+        return None
+    digest = sha256_of(folder, name)
+    if "sha256" not in entry and (files.manifest.facts or {}).get("identity_of") == "0.1.0":
+        entry["sha256"] = digest  # that version did not note it
+    if digest == entry.get("sha256"):
+        entry.pop("was", None)
+        return None
+    if digest == entry.get("was"):  # killed before the new one got its name
+        entry["sha256"] = entry.pop("was")
+        return None
+    return kept_as(path, folder.set_aside(name))
+
+
+def _remove_unfinished(files: RunFiles, beginnings: Sequence[str]) -> None:
+    """Remove what killed processes left half-written; nobody else writes there now."""
+    assert files.manifest.facts is not None
+    end = f".{files.manifest.facts['token']}.partial"
+    for beginning in beginnings:
+        where = files.where(f"{beginning}x")
+        for name in where[0].names() if where else ():
+            ours = name.startswith(".") and name.endswith(end)
+            if where and ours and where[0].kind(name) == "file":
+                where[0].remove(name)
+    if "" in beginnings:
+        files.manifest.remove_unfinished()
