@@ -238,14 +238,25 @@ def list_analyses(
 @app.command("remove")
 def remove_analysis(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="Name of an analysis.", show_default=False)],
+    name: Annotated[
+        str | None, typer.Argument(help="Name of an analysis, or main.", show_default=False)
+    ] = None,
+    states: Annotated[
+        bool, typer.Option("--states", help="The states instead of an analysis.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove one analysis, after asking. The states and the other analyses stay."""
+    """Remove one analysis, after asking; the states and the other analyses stay.
+
+    With --states the states instead: they can be read again, and the analyses stay.
+    """
     with _errors_in_one_line(debug=False):
         from experiments.runs.catalog import remove
 
-        remove(run, name, Screen(quiet=False), lambda said: yes or typer.confirm(said, err=True))
+        def confirm(said: str) -> bool:
+            return yes or typer.confirm(said, err=True)
+
+        remove(run, name, states, Screen(quiet=False), confirm)
 
 
 def _check_together(command: str, options: Options) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.console import Screen
 from experiments.designs import every_experiment
 from experiments.options import key_of
-from experiments.runs.analysis import CLEAN, MAIN, Analysis, known_analyses
+from experiments.runs.analysis import CLEAN, MAIN, NAME_OF_MAIN, Analysis, known_analyses
 from experiments.runs.folder import RunFolder
-from experiments.runs.upkeep import remove_analysis
+from experiments.runs.lock import holder_of
+from experiments.runs.upkeep import remove_analysis, remove_states
 from extract import UsageError
 
 
@@ -28,54 +29,51 @@ def show(path: Path, screen: Screen) -> None:
     if "shape" in manifest:
         n, layers, positions, d = manifest["shape"]
         shape = f"{n} sentences × {layers} layers × {positions} positions × {d} features"
-    read = "read" if manifest["extracted"] else "not read to the end, or not saved"
-    screen.note(
-        f"{folder}: {manifest['model']['name']}, {shape}, {read}, "
-        f"{_size(folder, manifest, 'states/')}"
-    )
+    read = "read" if manifest["extracted"] else "not read to the end, or not kept"
+    size = _size(folder, [key for key in manifest["files"] if key.startswith("states/")])
+    screen.note(f"{folder}: {manifest['model']['name']}, {shape}, {read}, {size}")
     known = known_analyses(manifest, None)
-    first = known.get(MAIN, {})
     for name, settings in known.items():
         analysis = Analysis(name, settings, False)
-        stems = (*every_experiment(settings["hold_out"]), "significance", "transfer", "discover")
-        files = _files(manifest)
-        done = [s for s in stems if f"{analysis.results}{s}.safetensors" in files]
-        of = settings if name == MAIN else {k: v for k, v in settings.items() if first.get(k) != v}
-        said = ", ".join(f"{key_of(key)} {_shown(value)}" for key, value in of.items() if value)
-        screen.note({MAIN: "main", CLEAN: "results/clean"}.get(name, name))
-        screen.note(f"  asks     {said}")
-        screen.note(f"  has      {', '.join(done) or 'nothing yet'}")
-        screen.note(f"  takes    {_size(folder, manifest, analysis.results, analysis.figures)}")
+        keys = _keys(manifest, analysis)
+        screen.note(_called(name))
+        screen.note(f"  asks     {_said(settings, {} if name == MAIN else known.get(MAIN, {}))}")
+        screen.note(f"  has      {', '.join(_results(folder, analysis)) or 'nothing yet'}")
+        screen.note(f"  state    {_state(folder, analysis, keys)}")
+        screen.note(f"  takes    {_size(folder, keys)}")
 
 
-def remove(path: Path, name: str, screen: Screen, confirm: Callable[[str], bool]) -> None:
-    """Remove the files of an analysis that has a name.
+def remove(
+    path: Path, name: str | None, states: bool, screen: Screen, confirm: Callable[[str], bool]
+) -> None:
+    """Remove the files of an analysis, or the states.
 
     Raises
     ------
     UsageError, ExtractError
-        There is no such run or analysis; another process holds the folder.
+        There is no such run or analysis; another process uses the folder.
     """
+    if (name is None) == (not states):
+        raise UsageError(
+            "name an analysis, or give --states: gpu-smds list RUN shows what is there"
+        )
     folder, manifest = _looked_at(path)
-    known = manifest.get("analyses", {})
-    if name not in known:
-        listed = ", ".join(known) or "none"
-        raise UsageError(f"{folder} has no analysis {name!r}, but {listed}: gpu-smds list {path}")
-    count = sum(key.startswith(f"analyses/{name}/") for key in _files(manifest))
-    size = _size(folder, manifest, f"analyses/{name}/")
-    if not confirm(f"Remove {count} files of the analysis {name}, {size}?"):
+    if name is None:
+        what, keys = "the states", [key for key in manifest["files"] if key.startswith("states/")]
+        after = " They can be read again, by the model, and the analyses stay."
+    else:
+        what, keys, after = f"the analysis {name}", _keys(manifest, _named(folder, name)), ""
+    if not confirm(f"Remove {len(keys)} files of {what}, {_size(folder, keys)}?{after}"):
         screen.note("nothing was removed")
         return
     with folder.held():
         for sentence in folder.check():
             screen.warn(sentence)
-        if name in (folder.manifest or {}).get("analyses", {}):
-            remove_analysis(folder.files, name)
-    screen.note(f"{folder}: the analysis {name} was removed")
-
-
-def _shown(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value)
+        if name is None:
+            remove_states(folder.files)
+        elif _stored(name) in known_analyses(folder.manifest, None):
+            remove_analysis(folder.files, _named(folder, name))
+    screen.note(f"{folder}: {what} {'were' if name is None else 'was'} removed")
 
 
 def _looked_at(path: Path) -> tuple[RunFolder, dict[str, Any]]:
@@ -86,18 +84,67 @@ def _looked_at(path: Path) -> tuple[RunFolder, dict[str, Any]]:
     return folder, folder.manifest
 
 
-def _files(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    files: Mapping[str, Any] = manifest["files"]
-    return files
+def _named(folder: RunFolder, name: str) -> Analysis:
+    """The analysis that the user names so; raises UsageError where there is none."""
+    known = known_analyses(folder.manifest, None)
+    stored = _stored(name)
+    if stored not in known or stored == CLEAN:
+        listed = ", ".join(_called(other) for other in known if other != CLEAN) or "none"
+        raise UsageError(
+            f"{folder} has no analysis {name!r}, but {listed}: gpu-smds list {folder.path}"
+        )
+    if stored == MAIN and CLEAN in known:
+        raise UsageError(
+            f"{folder} is of an earlier version, whose results/clean belong to main: neither is "
+            "removed alone"
+        )
+    return Analysis(stored, known[stored], False)
 
 
-def _size(folder: RunFolder, manifest: Mapping[str, Any], *beginnings: str) -> str:
-    """Size of the files that begin like this, for people."""
-    total = 0
-    for key in _files(manifest):
-        below = key.removeprefix(next((b for b in beginnings if key.startswith(b)), "\0"))
-        # The first analysis' folders hold that of the clean protocol.
-        if below != key and ("/" not in below or "analyses/" in beginnings[0]):
-            file = folder.path / key
-            total += file.lstat().st_size if file.is_file() else 0
+def _stored(name: str) -> str:
+    return MAIN if name == NAME_OF_MAIN else name
+
+
+def _called(name: str) -> str:
+    return {MAIN: NAME_OF_MAIN, CLEAN: "results/clean"}.get(name, name)
+
+
+def _said(settings: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Settings that differ from those of the first analysis."""
+    differing = {key: value for key, value in settings.items() if first.get(key) != value}
+    shown = {
+        key_of(key): ",".join(value) if isinstance(value, list) else value
+        for key, value in differing.items()
+        if value is not None
+    }
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
+
+
+def _keys(manifest: Mapping[str, Any], analysis: Analysis) -> list[str]:
+    """Files of an analysis."""
+    of = (analysis.results, analysis.figures)
+    return [key for key in manifest["files"] if key[: key.rfind("/") + 1] in of]
+
+
+def _results(folder: RunFolder, analysis: Analysis) -> list[str]:
+    """Experiments and tests whose results are there."""
+    slot = analysis.settings["hold_out"]
+    stems = (*every_experiment(slot), "significance", "transfer", "discover")
+    where = folder.path / analysis.results
+    return [stem for stem in stems if (where / f"{stem}.safetensors").is_file()]
+
+
+def _state(folder: RunFolder, analysis: Analysis, keys: Sequence[str]) -> str:
+    holder = holder_of(folder.path / analysis.place)
+    if holder is not None:
+        return f"in use by {holder}"
+    if any(key.endswith(".partial") and (folder.path / key).is_file() for key in keys):
+        return "interrupted: the same command goes on"
+    return "finished"
+
+
+def _size(folder: RunFolder, keys: Sequence[str]) -> str:
+    """Size of files, for people."""
+    files = [folder.path / key for key in keys]
+    total = sum(file.lstat().st_size for file in files if file.is_file())
     return f"{total / 1e6:.1f} MB" if total < 1e9 else f"{total / 1e9:.1f} GB"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.runs.analysis import MAIN, Analysis
 from experiments.runs.files import RunFiles, is_checked_elsewhere, kept_as, sha256_of
 from experiments.runs.known_files import folders_of
 from experiments.runs.lock import LOCK, is_lock
@@ -73,23 +74,45 @@ def remove_stale(files: RunFiles) -> None:
         files.manifest.write()
 
 
-def remove_analysis(files: RunFiles, name: str) -> None:
+def remove_analysis(files: RunFiles, analysis: Analysis) -> None:
     """Remove the files of an analysis, and its folders where nothing else is in them."""
-    manifest = files.manifest
-    assert manifest.facts is not None
-    for key in files.listed(f"analyses/{name}/"):
-        files.remove(key)
-    manifest.facts["analyses"].pop(name, None)
-    manifest.write()
-    where = files.where(f"analyses/{name}/x")
+    facts = files.manifest.facts
+    assert facts is not None
+    for beginning in (analysis.results, analysis.figures):
+        for key in files.listed(beginning):
+            if "/" not in key.removeprefix(beginning):
+                files.remove(key)
+    if analysis.name == MAIN:
+        facts["main"] = None
+        facts.pop("significance", None)
+    else:
+        facts["analyses"].pop(analysis.name, None)
+    files.manifest.write()
+    where = files.where(f"{analysis.place}x")
     if where is not None:
         folder, _ = where
         if folder.kind(LOCK) == "file" and is_lock(folder.head(LOCK, 1 << 12)):
             folder.remove(LOCK)
-        folder.remove_folder("results")
-        folder.remove_folder("figures")
-        files.inside(["analyses"]).remove_folder(name)
-        manifest.folder.remove_folder("analyses")
+        _remove_empty(files, analysis)
+
+
+def remove_states(files: RunFiles) -> None:
+    """Remove the states; who needs them reads them again."""
+    for key in files.listed("states/"):
+        files.remove(key)
+    files.manifest.note(extracted=False, states_index=None)
+
+
+def _remove_empty(files: RunFiles, analysis: Analysis) -> None:
+    """Remove folders of an analysis in which nothing is left."""
+    folders = [analysis.results, analysis.figures]
+    if analysis.name != MAIN:
+        folders += [analysis.place, "analyses/"]
+    for folder in folders:
+        *parts, name = folder.rstrip("/").split("/")
+        where = files.where("/".join([*parts, "x"]))
+        if where is not None:
+            where[0].remove_folder(name)
 
 
 def _compare(files: RunFiles, key: str, entry: dict[str, Any]) -> str | None:

@@ -186,7 +186,7 @@ def test_listed_and_removed(folder, model):
         "source-Day_Ordinal asks source Day_Ordinal has independent, similarity, reuse, rigid"
         in said
     )
-    assert re.search(r"short asks source born has reuse takes \d+\.\d MB", said)
+    assert re.search(r"short asks source born has reuse state finished takes \d+\.\d MB", said)
     foreign = folder / "analyses" / "short" / "mine.txt"
     foreign.write_text("mine")
     before = _bytes(folder)
@@ -213,6 +213,30 @@ def test_a_name_is_no_path(folder, model, name):
     if name:
         with pytest.raises(UsageError, match="a name is letters"):
             check_name(name)
+
+
+def test_the_first_analysis_and_the_states_can_be_removed_too(model, tmp_path, loads):
+    base = ("--model", model, "--samples", 12, "--out", tmp_path)
+    run("reuse", *base)
+    run("reuse", *base, "--source", "Name")
+    other = tmp_path / "analyses" / "source-Name" / "results" / "reuse.safetensors"
+    before, count = other.read_bytes(), len(loads)
+    assert "state finished" in run("list", tmp_path)
+    assert "the analysis main was removed" in run("remove", tmp_path, "main", "--yes")
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "figures").exists()
+    said = run("remove", tmp_path, "--states", "--yes")
+    assert "the states were removed" in said
+    assert not list((tmp_path / "states").glob("layer*"))
+    assert other.read_bytes() == before
+    assert len(loads) == count
+    # What is there is shown again, and what is new is read again.
+    run("reuse", *base, "--source", "Name")
+    assert other.read_bytes() == before
+    run("reuse", *base, "--source", "born")
+    assert (tmp_path / "results" / "reuse.csv").exists()
+    for wrong in ((), ("main", "--states")):
+        assert "name an analysis, or give --states" in run("remove", tmp_path, *wrong, expect=2)
 
 
 def test_a_word_that_is_not_there_is_said_before_any_work(folder, model):
