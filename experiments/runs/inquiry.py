@@ -32,9 +32,8 @@ from experiments.runs.analysis import (
 from experiments.runs.files import RunFile
 from experiments.runs.results import Columns
 from experiments.runs.run import Run
+from experiments.runs.sites import columns_of, layers_of, only
 from extract import HiddenStates, Prompts, UsageError
-from extract.alignment import first_columns, landmarks_of, slots_in_order
-from extract.capture import parse_layers
 
 
 @dataclass
@@ -217,79 +216,18 @@ class Inquiry:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Layers of the analysis.
-
-        Raises
-        ------
-        UsageError
-            One of them was not kept.
-        """
-        kept, asked = self.run.layers, self.options.only_layers
-        if asked is None:
-            return kept
-        try:
-            wanted = parse_layers(asked, max(kept) + 1)
-        except UsageError as error:
-            raise UsageError(
-                f"--only-layers {asked}: write numbers and ranges, such as 0,5,10-15, of the "
-                f"layers that were kept: {_listed(kept)}"
-            ) from error
-        lacking = sorted({*wanted} - {*kept})
-        if lacking:
-            raise UsageError(
-                f"--only-layers {asked}: no states of layer {lacking[0]} were kept, but of "
-                f"{_listed(kept)}"
-            )
-        return wanted
-
-    def part_of(self, states: HiddenStates) -> HiddenStates:
-        """The states of the analysis' layers."""
-        if self.options.only_layers is None:
-            return states
-        chosen = [states.layers.index(layer) for layer in self.layers]
-        return replace(
-            states,
-            tensors=[states.tensors[i] for i in chosen],
-            layers=self.layers,
-            nonfinite=states.nonfinite[chosen] if len(states.nonfinite) else states.nonfinite,
-        )
+        """Layers of the analysis; raises UsageError where one of them was not kept."""
+        return layers_of(self.run, self.options.only_layers)
 
     @property
     def columns(self) -> Columns:
-        """Names of the positions, and the landmarks of the analysis.
-
-        Raises
-        ------
-        UsageError
-            A word for a landmark that no position has.
-        """
-        manifest = self.run.manifest
-        roles = ("source", "destination", "distractor")
-        asked = {role: str(getattr(self.options, role)) for role in roles}
-        if manifest is None or self.run.plan is not None:
-            assert self.run.plan is not None
-            positions = self.run.plan.positions
-            facts: Mapping[str, Any] = positions.facts()
-            noted = {role: getattr(self.run.options, role) for role in roles}
-        else:
-            facts = manifest["positions"]
-            noted = manifest["identity"]["experiments"]
-        landmarks = dict(facts["landmarks"])
-        if any(noted.get(role) != word for role, word in asked.items()):
-            first = facts.get("first")
-            if first is None and facts.get("mode") == "raw":
-                raise UsageError(
-                    f"{self.run.folder} is of an earlier version, which did not note the words of "
-                    "raw positions: other ones can be asked for after --force-states"
-                )
-            first = first or first_columns(facts["words"])
-            landmarks = landmarks_of(first, slots_in_order(self.run.prompts), **asked)
-        return Columns(tuple(facts["words"]), tuple(facts["tokens"]), landmarks)
+        """Names of the positions and the landmarks; raises UsageError for an unknown word."""
+        return columns_of(self.run, self.options)
 
     def setting(self, states: HiddenStates) -> Setting:
         """What the experiments work on."""
         assert self.run.manifest is not None
-        part = self.part_of(states)
+        part = states if self.options.only_layers is None else only(states, self.layers)
         n_states = int(self.run.manifest["n_states"])
         return self.setting_of(part, part.layers, n_states, self.columns.landmarks["source"])
 
@@ -357,10 +295,3 @@ def default_slot(prompts: Prompts) -> str | None:
 def _numbered(values: np.ndarray) -> np.ndarray:
     """Numbers ``(n,)`` that equal values, or rows of values, share."""
     return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _listed(layers: tuple[int, ...]) -> str:
-    first, last = layers[0], layers[-1]
-    if len(layers) == last - first + 1:
-        return f"{first} to {last}"
-    return ", ".join(map(str, layers))

@@ -1,0 +1,92 @@
+"""Which layers and positions an analysis looks at, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from experiments.options import Options
+from experiments.runs.results import Columns
+from experiments.runs.run import Run
+from extract import HiddenStates, UsageError
+from extract.alignment import first_columns, landmarks_of, slots_in_order
+from extract.capture import parse_layers
+
+_ROLES = ("source", "destination", "distractor")
+
+
+def layers_of(run: Run, asked: str | None) -> tuple[int, ...]:
+    """Layers of an analysis: all that were kept, or those of ``--only-layers``.
+
+    Raises
+    ------
+    UsageError
+        One of them was not kept.
+    """
+    kept = run.layers
+    if asked is None:
+        return kept
+    try:
+        wanted = parse_layers(asked, max(kept) + 1)
+    except UsageError as error:
+        raise UsageError(
+            f"--only-layers {asked}: write numbers and ranges, such as 0,5,10-15, of the layers "
+            f"that were kept: {_listed(kept)}"
+        ) from error
+    lacking = sorted({*wanted} - {*kept})
+    if lacking:
+        raise UsageError(
+            f"--only-layers {asked}: no states of layer {lacking[0]} were kept, but of "
+            f"{_listed(kept)}"
+        )
+    return wanted
+
+
+def only(states: HiddenStates, layers: tuple[int, ...]) -> HiddenStates:
+    """The states of some layers."""
+    chosen = [states.layers.index(layer) for layer in layers]
+    return replace(
+        states,
+        tensors=[states.tensors[i] for i in chosen],
+        layers=layers,
+        nonfinite=states.nonfinite[chosen] if len(states.nonfinite) else states.nonfinite,
+    )
+
+
+def columns_of(run: Run, options: Options) -> Columns:
+    """Names of the positions, and the landmarks that the options name.
+
+    Raises
+    ------
+    UsageError
+        A word for a landmark that no position has.
+    """
+    facts, noted = _noted(run)
+    asked = {role: str(getattr(options, role)) for role in _ROLES}
+    landmarks = dict(facts["landmarks"])
+    if any(noted.get(role) != word for role, word in asked.items()):
+        first = facts.get("first")
+        if first is None and facts.get("mode") == "raw":
+            raise UsageError(
+                f"{run.folder} is of an earlier version, which did not note the words of raw "
+                "positions: other ones can be asked for after --force-states"
+            )
+        first = first or first_columns(facts["words"])
+        landmarks = landmarks_of(first, slots_in_order(run.prompts), **asked)
+    return Columns(tuple(facts["words"]), tuple(facts["tokens"]), landmarks)
+
+
+def _noted(run: Run) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The positions with the landmarks of the first question, and its words for them."""
+    if run.plan is not None:
+        return run.plan.positions.facts(), {role: getattr(run.options, role) for role in _ROLES}
+    assert run.manifest is not None
+    return run.manifest["positions"], run.manifest["identity"]["experiments"]
+
+
+def _listed(layers: tuple[int, ...]) -> str:
+    first, last = layers[0], layers[-1]
+    if len(layers) == last - first + 1:
+        return f"{first} to {last}"
+    return ", ".join(map(str, layers))
