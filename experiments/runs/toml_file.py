@@ -51,7 +51,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "final_norm": options.final_norm,
         "batch_size": batch_size,
         "batch_tokens": batch_tokens,
-        "memory_budget": run.memory_budget,
+        "memory_budget": options.memory_budget or manifest.get("memory_budget"),
         "save": options.save,
         "csv_as_is": manifest.get("csv_as_is", False),
     }
