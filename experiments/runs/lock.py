@@ -118,11 +118,7 @@ def _opened(folder: Folder, name: str, path: Path) -> Iterator[BinaryIO]:
 
 
 def _take(file: BinaryIO, path: Path, instead: str, shared: bool) -> None:
-    content = file.read(1 << 12)
-    if not _HOLDER.fullmatch(content):
-        raise UsageError(
-            f"{path / LOCK} is not a lock of gpu-smds, and is not replaced: choose another --out"
-        )
+    content = _content(file, path)
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -134,6 +130,22 @@ def _take(file: BinaryIO, path: Path, instead: str, shared: bool) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
+
+
+def check_lock(folder: Folder, path: Path) -> None:
+    """Raise UsageError where the ``.lock`` of a folder is not one of ours."""
+    if folder.kind(LOCK) is not None:
+        with _opened(folder, LOCK, path) as file:
+            _content(file, path)
+
+
+def _content(file: BinaryIO, path: Path) -> bytes:
+    content = file.read(1 << 12)
+    if not is_lock(content):
+        raise UsageError(
+            f"{path / LOCK} is not a lock of gpu-smds, and is not replaced: choose another --out"
+        )
+    return content
 
 
 def holder_of(path: Path) -> str | None:

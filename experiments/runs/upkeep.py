@@ -8,7 +8,7 @@ from typing import Any
 from experiments.runs.analysis import MAIN, Analysis
 from experiments.runs.files import RunFiles, is_checked_elsewhere, kept_as, sha256_of
 from experiments.runs.known_files import folders_of
-from experiments.runs.lock import LOCK, is_lock
+from experiments.runs.lock import LOCK, check_lock, is_lock
 from extract import ExtractError
 
 
@@ -55,7 +55,18 @@ def check_files(files: RunFiles, beginnings: Sequence[str] | None = None) -> lis
             remove_stale(files)
         # Known before hours of work end at it.
         files.refuse_foreign(of)
+        _refuse_foreign_locks(files, of)
     return [sentence for sentence in found if sentence]
+
+
+def _refuse_foreign_locks(files: RunFiles, beginnings: Sequence[str]) -> None:
+    """Raise UsageError where the lock of an analysis is not one of ours; see ``Analysis.place``."""
+    for beginning in beginnings:
+        if beginning.startswith("analyses/"):
+            beginning = beginning[: beginning.index("/", len("analyses/")) + 1]
+        where = files.where(f"{beginning}x")
+        if where is not None and beginning:
+            check_lock(where[0], where[0].path)
 
 
 def remove_stale(files: RunFiles) -> None:

@@ -135,6 +135,18 @@ REFUSED = {
     "a lock that leads elsewhere": (_link(".lock"), r"\.lock is a link"),
     "a lock that is another file too": (_hard_link(".lock"), r"hard link"),
     "a lock that is a pipe": (_pipe(".lock"), r"\.lock is a special file"),
+    "a manifest's lock that leads elsewhere": (
+        _link(".manifest.lock"),
+        r"\.manifest\.lock is a link",
+    ),
+    "a manifest's lock that is a pipe": (_pipe(".manifest.lock"), "lock is a special file"),
+    "an analysis' lock that leads elsewhere": (_link("results/.lock"), r"\.lock is a link"),
+    "an analysis' lock that is another file too": (_hard_link("results/.lock"), "hard link"),
+    "somebody else's lock of an analysis": (
+        _content("results/.lock", b"precious\n"),
+        "not a lock of gpu-smds",
+    ),
+    "settings that lead elsewhere": (_link("run.toml"), r"run\.toml is a link"),
     "somebody else's lock": (_content(".lock", b"precious\n"), "not a lock of gpu-smds"),
     "a manifest that leads elsewhere": (_link("manifest.json"), "manifest.json is a link"),
     "a manifest that is a pipe": (_pipe("manifest.json"), "manifest.json is a special file"),
@@ -204,11 +216,11 @@ REFUSED = {
 
 #: Files of a run that are noticed when they are edited, and when they are removed.
 EDITED = (
-    *("prompts.csv", "results/independent.csv", "results/independent.safetensors"),
+    *("run.toml", "prompts.csv", "results/independent.csv", "results/independent.safetensors"),
     *("results/similarity.csv", "results/circle.safetensors", "results/summary.json"),
     *("results/significance.csv", "figures/rigid.png", "results/summary.txt"),
 )
 REMOVED = (
-    *("prompts.csv", "results/independent.csv", "results/rigid.safetensors"),
+    *("run.toml", "prompts.csv", "results/independent.csv", "results/rigid.safetensors"),
     *("results/circle.safetensors", "results/significance.csv", "figures/circle.png"),
 )
