@@ -97,9 +97,8 @@ def _register(command: str, text: str) -> None:
         with _errors_in_one_line(given["debug"]):
             questions = _questions(command, ctx, given)
         options = questions[0]
-        with _errors_in_one_line(
-            options.debug, begins_again=options.force_states or not options.save
-        ):
+        begins_again = options.force or options.force_states or not options.save
+        with _errors_in_one_line(options.debug, begins_again):
             for question in questions:
                 _check_together(command, question)
             screen = Screen(options.quiet)
@@ -169,17 +168,21 @@ def _questions(command: str, ctx: typer.Context, given: dict[str, Any]) -> list[
                 f"{values['config']} has no [[analysis]] with as = {name!r}, but "
                 f"{', '.join(names) or 'none with a name'}"
             )
-    questions = []
-    for table in tables:
-        # The file is of a whole study.
-        of_file = {n: v for n, v in (found.values | table).items() if command in _commands(n)}
-        whole = of_file | values
-        questions.append(Options(**whole, given=frozenset(whole)))
-    return questions
+    return [_question(command, found.values, table, values) for table in tables]
 
 
-def _commands(name: str) -> frozenset[str]:
-    return DECLARED[name].commands
+def _question(
+    command: str, of_file: dict[str, Any], table: dict[str, Any], given: dict[str, Any]
+) -> Options:
+    """Options of one analysis: of the file, of its table there, and given on the command line."""
+    whole = of_file | table | given
+    if "hold_out" not in table | given and whole.get("protocol") != "clean":
+        whole.pop("hold_out", None)  # it is for the other questions of the file
+    # The file is of a whole study.
+    without = {name for name in whole if command not in DECLARED[name].commands}
+    placing = tuple((name, whole[name]) for name in ("protocol", "hold_out") if name in without)
+    used = {name: value for name, value in whole.items() if name not in without}
+    return Options(**used, given=frozenset(used), of_file=placing)
 
 
 def _given(command: str, ctx: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
@@ -254,7 +257,11 @@ def remove_analysis(
         from experiments.runs.catalog import remove
 
         def confirm(said: str) -> bool:
-            return yes or typer.confirm(said, err=True)
+            try:
+                return yes or typer.confirm(said, err=True)
+            except typer.Abort:  # nobody is there to ask
+                typer.echo(err=True)
+                return False
 
         remove(run, name, states, Screen(quiet=False), confirm)
 
@@ -265,8 +272,6 @@ def _check_together(command: str, options: Options) -> None:
         raise UsageError("--shuffles must be 0 or at least 2: one gives no standard deviation")
     if options.permutations == 0 and command == "significance":
         raise UsageError("--permutations must be at least 1")
-    if options.hold_out is not None and options.protocol != "clean":
-        raise UsageError("--hold-out is for --protocol clean")
 
 
 @contextmanager
@@ -278,7 +283,7 @@ def _errors_in_one_line(debug: bool, begins_again: bool = False) -> Iterator[Non
         raise
     except KeyboardInterrupt:
         goes_on = (
-            "without --force-states or --no-save it would go on" if begins_again else "goes on"
+            "without --force, --force-states and --no-save goes on" if begins_again else "goes on"
         )
         typer.echo(f"interrupted: the same command {goes_on} from here", err=True)
         raise typer.Exit(130) from None

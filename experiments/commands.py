@@ -7,12 +7,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from experiments.console import Screen
+from experiments.designs import INDEPENDENT
 from experiments.options import Options
 from experiments.reports.discovery import report_discovery
 from experiments.reports.drawing import draw_analysis, draw_models
 from experiments.reports.summary import report, report_test
 from experiments.reports.transfer import report_transfer
-from experiments.runs.discovery import discovery_of
+from experiments.runs.analysis import LATER
+from experiments.runs.discovery import discovery_of, kept_discovery
 from experiments.runs.experiments import every_result, results_of
 from experiments.runs.extraction import release_memory, states_of, wait_until_saved
 from experiments.runs.folder import RunFolder
@@ -57,7 +59,7 @@ def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
 
     # All models are checked before the first is loaded.
     runs = [prepared(model, folder) for model, folder in zip(options.models, folders, strict=True)]
-    _check_one_question(options, runs)
+    _check_names([inquiries for _, inquiries in runs])
     if options.dry_run:
         for run, inquiries in runs:
             dry_run(run, inquiries, command)
@@ -66,43 +68,54 @@ def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
         for inquiry in inquiries:
             check_sizes(inquiry)
     finished = []
-    with ExitStack() as held:
-        alone = [not run.has_states for run, _ in runs]
+    with ExitStack() as stack:
+        # Who reads the model has the folder for itself.
+        shared = [run.has_states for run, _ in runs]
         changed = [
-            held.enter_context(folder.held(shared=not only))
-            for folder, only in zip(folders, alone, strict=True)
+            stack.enter_context(run.folder.held(share))
+            for (run, _), share in zip(runs, shared, strict=True)
         ]
         for number, (run, inquiries) in enumerate(runs):
             if changed[number] and not options.force_states:
                 # Another process was at work there until a moment ago.
                 run, inquiries = prepared(options.models[number], run.folder)
-                if not run.has_states and not alone[number]:
+                if shared[number] and not run.has_states:
                     raise ExtractError(
                         f"{run.folder} was changed by another process: give the same command again"
                     )
-            finished.append((run, inquiries, _done(command, run, inquiries, alone[number])))
+            results = _done(command, run, inquiries, shared[number])
+            finished.append((run.source.name, results))
             release_memory()
     if command in ("all", "figures") and len(runs) > 1:
         _compare(paths[0].parent, finished, screen)
 
 
-def _check_one_question(options: Options, runs: Sequence[tuple[Run, list[Inquiry]]]) -> None:
+def _check_names(asked: Sequence[Sequence[Inquiry]]) -> None:
     """Refuse a name that is another question in another model's folder."""
-    asked = [[inquiry.analysis.settings for inquiry in inquiries] for _, inquiries in runs]
-    if options.as_name is not None and any(settings != asked[0] for settings in asked):
-        raise UsageError(
-            f"--as {options.as_name} is another question in {runs[0][0].folder} than in another "
-            "folder: name one model at a time"
-        )
+    first = {inquiry.number: inquiry for inquiry in asked[0]}
+    for inquiries in asked[1:]:
+        for inquiry in inquiries:
+            one = first.get(inquiry.number)
+            if one is None or inquiry.asked.as_name is None:
+                continue
+            here, there = one.analysis.settings, inquiry.analysis.settings
+            both = here.keys() & there.keys() - {*LATER}
+            if any(here[name] != there[name] for name in both):
+                raise UsageError(
+                    f"--as {inquiry.asked.as_name} is another question in {one.run.folder} than in "
+                    f"{inquiry.run.folder}: name one model at a time"
+                )
 
 
-def _done(command: str, run: Run, inquiries: Sequence[Inquiry], alone: bool) -> list[Results]:
-    """Do the work of one model; results of each analysis.
+def _done(
+    command: str, run: Run, inquiries: Sequence[Inquiry], shared: bool
+) -> dict[int, tuple[str, Results]]:
+    """Do the work of one model: name of the analysis and results, by number of the question.
 
-    ``alone`` says that nobody else uses the folder.
+    ``shared`` says that others may use the states of the folder, too.
     """
     screen = run.screen
-    for sentence in run.folder.check(None if alone else ["", "states/"]):
+    for sentence in run.folder.check(["", "states/"] if shared else None):
         screen.warn(sentence)
     try:
         states = states_of(run) if command != "figures" or run.has_states else None
@@ -114,7 +127,7 @@ def _done(command: str, run: Run, inquiries: Sequence[Inquiry], alone: bool) -> 
                 "features"
             )
             write_settings(run)
-        found = [_analysed(command, inquiry, states) for inquiry in inquiries]
+        found = {inquiry.number: _analysed(inquiry, states) for inquiry in inquiries}
     except BaseException:
         with suppress(ExtractError):  # the error that is under way says more
             wait_until_saved(run)
@@ -126,20 +139,24 @@ def _done(command: str, run: Run, inquiries: Sequence[Inquiry], alone: bool) -> 
     return found
 
 
-def _analysed(command: str, inquiry: Inquiry, states: HiddenStates | None) -> Results:
+def _analysed(inquiry: Inquiry, states: HiddenStates | None) -> tuple[str, Results]:
     """Do one analysis, while nobody else writes to it."""
-    run = inquiry.run
-    if command != "figures":
-        inquiry.register()
-    with run.folder.analysing(inquiry.analysis):
+    run, command = inquiry.run, inquiry.command
+    with ExitStack() as stack:
+        with run.folder.changing():
+            inquiry = inquiry.placed()
+            stack.enter_context(run.folder.analysing(inquiry.analysis))
+            if command != "figures":
+                inquiry.register()
         for sentence in run.folder.files.said():
             run.screen.warn(sentence)
         if command == "figures":
-            return _figures_again(inquiry, states)
+            return inquiry.analysis.name, _figures_again(inquiry, states)
         assert states is not None
         results = _WORK.get(command, _experiment)(inquiry, states)
+        inquiry.done()
         write_settings(run)
-    return results
+    return inquiry.analysis.name, results
 
 
 def _all(inquiry: Inquiry, states: HiddenStates) -> Results:
@@ -150,8 +167,10 @@ def _all(inquiry: Inquiry, states: HiddenStates) -> Results:
             tested = significance_of(inquiry, states, light=True)
         except ValueError as error:  # the experiments are done, and can be shown without it
             inquiry.run.screen.warn(f"no permutation test: {error}")
-    elif "permutations" not in inquiry.analysis.settings:
-        inquiry.note_settings(permutations=0)
+    else:
+        tested = kept_significance(inquiry)
+        if "permutations" not in inquiry.analysis.settings:
+            inquiry.note_settings(permutations=0)
     report(inquiry, results, draw_analysis(inquiry, results, setting, tested), tested)
     return results
 
@@ -189,30 +208,36 @@ _WORK: Mapping[str, Callable[[Inquiry, HiddenStates], Results]] = {
 
 def _figures_again(inquiry: Inquiry, states: HiddenStates | None) -> Results:
     """Draw the figures of the results that a folder holds."""
-    results = every_result(inquiry)
-    tested = kept_significance(inquiry)
-    if not results and tested is None:
+    results, tested = every_result(inquiry), kept_significance(inquiry)
+    discovered = kept_discovery(inquiry)
+    transferred = states is not None and inquiry.result("transfer.safetensors").is_listed()
+    if not results and tested is None and discovered is None and not transferred:
         raise UsageError(f"{inquiry.run.folder} holds no results yet: start with gpu-smds all")
-    setting = None
-    if states is not None:
-        setting = inquiry.setting(states)
-        if inquiry.result("transfer.safetensors").is_listed():
-            report_transfer(inquiry, setting, transfer_of(inquiry, states))
-    if not results and tested is not None:
+    setting = None if states is None else inquiry.setting(states)
+    if transferred and states is not None and setting is not None:
+        report_transfer(inquiry, setting, transfer_of(inquiry, states))
+    if discovered is not None:
+        report_discovery(inquiry, discovered)
+    if results:
+        report(inquiry, results, draw_analysis(inquiry, results, setting, tested), tested)
+    elif tested is not None:
         report_test(inquiry, tested)
-        return results
-    report(inquiry, results, draw_analysis(inquiry, results, setting, tested), tested)
     return results
 
 
 def _compare(
-    folder: Path, finished: Sequence[tuple[Run, list[Inquiry], list[Results]]], screen: Screen
+    folder: Path, finished: Sequence[tuple[str, Mapping[int, tuple[str, Results]]]], screen: Screen
 ) -> None:
-    """Draw every analysis of all models side by side."""
-    for number, inquiry in enumerate(finished[0][1]):
-        of = inquiry.analysis.name
-        file = _free(folder, f"comparison-{of}" if of else "comparison")
-        draw_models(file, [(run.source.name, results[number]) for run, _, results in finished])
+    """Draw Exp 1 of all models side by side, for every question that all were asked."""
+    (_, first), *others = finished
+    for number, (name, _) in first.items():
+        if not all(number in results for _, results in others):
+            continue
+        of_models = [(model, results[number][1]) for model, results in finished]
+        if not any(INDEPENDENT.name in results for _, results in of_models):
+            continue
+        file = _free(folder, f"comparison-{name}" if name else "comparison")
+        draw_models(file, of_models)
         screen.note(f"models side by side: {file}")
 
 

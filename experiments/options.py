@@ -325,6 +325,8 @@ class Options:
     debug: bool = _option("Output", _EVERY, bool, "Show tracebacks.", False)
     #: Fields that the user gave a value for.
     given: frozenset[str] = frozenset()
+    #: Settings of a question in a file that have no effect on the command: only on its place.
+    of_file: tuple[tuple[str, Any], ...] = ()
 
 
 #: Every option by the name of its field.

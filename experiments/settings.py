@@ -27,6 +27,8 @@ _EACH_TIME = ("config", "trust_remote_code", "force", "force_states", "dry_run",
 #: Options that may be a list in a file.
 _LISTS = ("models", "manifolds")
 _MOST_BYTES = 1 << 20
+#: What an analysis may have beside the options under Question.
+_OF_ANALYSIS = ("as_name", "memory_budget")
 #: Table of one of several questions of the same states.
 ANALYSIS = "analysis"
 
@@ -100,10 +102,11 @@ def _named_of_analysis(path: Path, where: str, key: str) -> str:
     """Field of an option that an analysis may have."""
     names = {key_of(name): name for name in DECLARED}
     own = [key for key, name in names.items() if DECLARED[name].group == "Question"]
+    own += [key_of(name) for name in _OF_ANALYSIS]
     name = names.get(key.replace("_", "-"))
     if name is None:
-        raise UsageError(f"{path}: {where} has no key {key!r}{_nearest(key, [*own, 'as'])}")
-    if DECLARED[name].group != "Question" and name != "as_name":
+        raise UsageError(f"{path}: {where} has no key {key!r}{_nearest(key, own)}")
+    if DECLARED[name].group != "Question" and name not in _OF_ANALYSIS:
         raise UsageError(
             f"{path}: {where} names a {key}: all analyses are of the same states, so that it "
             f"belongs to [{DECLARED[name].group.lower()}]"

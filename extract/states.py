@@ -28,7 +28,7 @@ from gpu_smds._files import FilesError, Folder
 FORMAT_VERSION = 1
 INDEX = "index.json"
 _NAME = re.compile(r"layer_(\d{2,})\.safetensors", re.ASCII)
-_AGAIN = "extract again with --force-states"
+_AGAIN = "remove the states (gpu-smds remove RUN --states), so that they are read again"
 
 
 @dataclass

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.designs.counts import THOROUGH
 from experiments.designs.setting import Part, Setting, cross_validation
 from experiments.designs.timing import seconds_for, seconds_of
 from gpu_smds import Checkpoint, SignificanceMap, significance_map
 
-#: Permutations of the command, and of the light version that ``all`` runs.
-THOROUGH, LIGHT = 1000, 200
 #: Seconds that the light version may take on all sites; else it takes the layers of the curves.
 PATIENCE = 120.0
 #: Family-wise error.

@@ -17,8 +17,6 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-PROTOCOLS = ("study", "clean")
-
 #: The study's cross-validation: three folds, shuffled with this seed.
 FOLDS = 3
 FOLD_SEED = 42

@@ -17,7 +17,7 @@ def report_discovery(inquiry: Inquiry, found: Discovery) -> None:
     layers, words, landmarks = facts["layers"], facts["words"], facts["landmarks"]
     winner, margin, mean = found.winner, found.margin, found.scores.mean[:, 0]
     path = inquiry.figure("discover.png")
-    shuffles = inquiry.options.shuffles
+    shuffles = 0 if found.baseline is None else found.baseline.shape[1]
     draw_winners(
         path,
         winner,

@@ -133,9 +133,10 @@ def _print_table(inquiry: Inquiry, results: Mapping[str, ScoreMap]) -> None:
                 ", ".join(f"{n} {name}" for name, n in row.undefined.items()) or "0",
             ]
         )
-    run = inquiry.run
+    run, name = inquiry.run, inquiry.analysis.name
+    of = f" ({name})" if name else ""
     run.screen.table(
-        f"{run.source.name}: {len(run.prompts)} sentences, {inquiry.options.protocol} protocol",
+        f"{run.source.name}: {len(run.prompts)} sentences, {inquiry.options.protocol} protocol{of}",
         [
             *("experiment", *(words[landmarks[role]] for role in roles)),
             *(("best", "layer"), "time", ("undefined", "sites")),

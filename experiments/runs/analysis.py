@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.designs.counts import LIGHT, THOROUGH
 from experiments.options import DECLARED, Options, key_of
 from experiments.runs.known_files import NAME
 from extract import UsageError
 
 #: Settings that every analysis has.
-BASE = (
-    *("source", "destination", "distractor", "manifold", "protocol", "hold_out"),
-    *("only_layers", "analysis_seed"),
-)
-#: Settings by which one analysis differs from another, in the order in which names say them. An
-#: analysis has the last three from when a command first computed what they are of.
-SETTINGS = (*BASE, "permutations", "manifolds", "shuffles")
+CORE = ("source", "destination", "distractor", "manifold", "only_layers", "analysis_seed")
+#: Settings that an analysis has once a command computed what they are of.
+LATER = ("permutations", "manifolds", "shuffles")
+#: Settings by which one analysis differs from another, in the order in which names say them. Only
+#: some commands depend on the protocol and on what it holds out.
+SETTINGS = (*CORE[:4], "protocol", "hold_out", *CORE[4:], *LATER)
 #: Of the first analysis of a folder, whose results are not in a subfolder.
 MAIN = ""
 #: What the user calls it.
@@ -78,13 +78,24 @@ def settings_asked(command: str, options: Options, hold_out: str | None) -> dict
         for name in SETTINGS
         if command in DECLARED[name].commands and name not in ("hold_out", "permutations")
     }
-    if "protocol" in asked:
+    if command in DECLARED["hold_out"].commands:
         asked["hold_out"] = hold_out
-    if asked.get("manifolds") is not None:
-        asked["manifolds"] = list(asked["manifolds"])
     if command in DECLARED["permutations"].commands and options.permutations:
         asked["permutations"] = options.permutations
-    return asked
+    if asked.get("manifolds") is not None:
+        asked["manifolds"] = list(asked["manifolds"])
+    return dict(options.of_file) | asked
+
+
+def will_compute(command: str, options: Options) -> dict[str, Any]:
+    """Those of ``LATER`` that an analysis will have once a command has been done."""
+    if command == "discover":
+        manifolds = None if options.manifolds is None else list(options.manifolds)
+        return {"manifolds": manifolds, "shuffles": options.shuffles}
+    if command in DECLARED["permutations"].commands and options.permutations != 0:
+        usual = LIGHT if command == "all" else THOROUGH
+        return {"permutations": options.permutations or usual}
+    return {}
 
 
 def check_name(name: str) -> None:
@@ -109,7 +120,7 @@ def find_analysis(
     Parameters
     ----------
     asked
-        Settings that matter to the command.
+        Settings that matter to the command; see :func:`settings_asked`.
     named
         Its name, where the user gave one.
     known
@@ -122,32 +133,53 @@ def find_analysis(
     UsageError
         An analysis of that name has other settings.
     """
-    main = known.get(MAIN)
-    new = {"protocol": "study", "hold_out": None}
-    new |= {name: main[name] for name in new if main is not None}
-    new |= asked
+    first = {name: value for name, value in asked.items() if name not in LATER}
     if named is not None:
         check_name(named)
-        named = MAIN if named == NAME_OF_MAIN else named
-        if named not in known:
-            return Analysis(named, new, True)
-        if not agree(known[named], asked):
-            raise UsageError(
-                f"the analysis {named or NAME_OF_MAIN} has {in_words(known[named], asked)}: "
-                "choose another --as, or remove it first (gpu-smds remove)"
-            )
-        return Analysis(named, {**asked, **known[named]}, False)
+        stored = stored_name(named)
+        if stored not in known:
+            return Analysis(stored, first, True)
+        if not agree(known[stored], asked):
+            raise UsageError(refusal(named, known[stored], asked))
+        return Analysis(stored, {**first, **known[stored]}, False)
     for name, settings in known.items():
         if agree(settings, asked):
-            return Analysis(name, {**asked, **settings}, False)
-    if main is None:
-        return Analysis(MAIN, new, True)
-    return Analysis(_free_name(new, main, known, default_hold_out), new, True)
+            return Analysis(name, {**first, **settings}, False)
+    if MAIN not in known:
+        return Analysis(MAIN, first, True)
+    return Analysis(_free_name(asked, known, default_hold_out), first, True)
 
 
 def agree(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Whether an analysis with these settings answers what is asked."""
-    return not any(name in settings and settings[name] != asked[name] for name in asked)
+    both = [name for name in asked if name in settings]
+    return all(_answers(name, settings[name], asked[name]) for name in both)
+
+
+def _answers(name: str, there: Any, asked: Any) -> bool:
+    if name == "permutations":
+        return bool(there >= asked)  # a test of more permutations is one of fewer, too
+    if name == "manifolds" and there is not None and asked is not None:
+        return sorted(there) == sorted(asked)
+    return bool(there == asked)
+
+
+def refusal(named: str, settings: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Why an analysis of this name is not the one that is asked for."""
+    return (
+        f"the analysis {named} has {in_words(settings, asked)}: choose another --as, or remove it "
+        "first (gpu-smds remove)"
+    )
+
+
+def stored_name(named: str) -> str:
+    """Name in the manifest of what the user calls so."""
+    return MAIN if named == NAME_OF_MAIN else named
+
+
+def shown_name(name: str) -> str:
+    """What the user calls an analysis."""
+    return {MAIN: NAME_OF_MAIN, CLEAN: "results/clean"}.get(name, name)
 
 
 def main_settings(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -162,9 +194,12 @@ def main_settings(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def known_analyses(
-    manifest: Mapping[str, Any] | None, default_hold_out: str | None
+    manifest: Mapping[str, Any] | None, of_clean: str | None
 ) -> dict[str, dict[str, Any]]:
-    """Settings of all analyses of a folder, by name."""
+    """Settings of all analyses of a folder, by name.
+
+    ``of_clean`` is the slot whose values ``results/clean`` of an earlier version holds out.
+    """
     if manifest is None:
         return {}
     main = main_settings(manifest)
@@ -172,7 +207,8 @@ def known_analyses(
     if main is not None and any(
         key.startswith("results/clean/") for key in manifest.get("files", ())
     ):
-        known[CLEAN] = main | {"protocol": "clean", "hold_out": default_hold_out}
+        alike = {name: value for name, value in main.items() if name not in LATER}
+        known[CLEAN] = alike | {"protocol": "clean", "hold_out": of_clean}
     noted = manifest.get("analyses", {})
     return known | {name: _complete(facts["settings"]) for name, facts in noted.items()}
 
@@ -180,39 +216,38 @@ def known_analyses(
 def in_words(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     """How settings differ from others, of those that both have."""
     return ", ".join(
-        f"{key_of(name)} {_shown(settings[name])}"
+        f"{key_of(name)} {shown(settings[name])}"
         for name in SETTINGS
         if name in settings and name in others and settings[name] != others[name]
     )
 
 
-def _complete(noted: Mapping[str, Any]) -> dict[str, Any]:
-    """Noted settings, with what an earlier version did not know yet."""
-    later = {name: noted[name] for name in SETTINGS if name in noted}
-    if later.get("permutations") == 0:  # no test yet, so that any may follow
-        del later["permutations"]
-    return {name: noted.get(name) for name in BASE} | later
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """The value of a setting, for people."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return "default" if value is None else str(value)
 
 
+def _complete(noted: Mapping[str, Any]) -> dict[str, Any]:
+    """Noted settings, with what an earlier version did not know yet."""
+    more = {name: noted[name] for name in SETTINGS if name in noted}
+    if more.get("permutations") == 0:  # no test yet, so that any may follow
+        del more["permutations"]
+    return {name: noted.get(name) for name in CORE} | more
+
+
 def _free_name(
-    settings: Mapping[str, Any],
-    main: Mapping[str, Any],
-    known: Mapping[str, Any],
-    default_hold_out: str | None,
+    asked: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], default_hold_out: str | None
 ) -> str:
     """A name made from what differs from the first analysis, which no other has."""
-    usual = {"hold_out": default_hold_out} if main["hold_out"] is None else {}
+    main = known[MAIN]
+    usual = {"hold_out": default_hold_out} if main.get("hold_out") is None else {}
     parts = [
-        f"{key_of(name)}-{_shown(settings[name])}"
+        f"{key_of(name)}-{shown(asked[name])}"
         for name in SETTINGS
         # What the first one was never asked is no difference.
-        if name in main and settings.get(name) not in (main[name], usual.get(name), None)
+        if name in main and asked.get(name) not in (main[name], usual.get(name), None)
     ]
     name = _NOT_IN_NAMES.sub("_", "-".join(parts)).strip("_.-")[:70] or "analysis"
     number, free = 1, name

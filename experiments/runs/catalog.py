@@ -9,10 +9,18 @@ from typing import Any
 from experiments.console import Screen
 from experiments.designs import every_experiment
 from experiments.options import key_of
-from experiments.runs.analysis import CLEAN, MAIN, NAME_OF_MAIN, Analysis, known_analyses
+from experiments.runs.analysis import (
+    CLEAN,
+    MAIN,
+    Analysis,
+    known_analyses,
+    shown,
+    shown_name,
+    stored_name,
+)
 from experiments.runs.folder import RunFolder
 from experiments.runs.lock import holder_of
-from experiments.runs.upkeep import remove_analysis, remove_states
+from experiments.runs.upkeep import files_of, remove_analysis, remove_states
 from extract import UsageError
 
 
@@ -35,11 +43,11 @@ def show(path: Path, screen: Screen) -> None:
     known = known_analyses(manifest, None)
     for name, settings in known.items():
         analysis = Analysis(name, settings, False)
-        keys = _keys(manifest, analysis)
-        screen.note(_called(name))
+        keys = files_of(manifest["files"], analysis)
+        screen.note(shown_name(name))
         screen.note(f"  asks     {_said(settings, {} if name == MAIN else known.get(MAIN, {}))}")
         screen.note(f"  has      {', '.join(_results(folder, analysis)) or 'nothing yet'}")
-        screen.note(f"  state    {_state(folder, analysis, keys)}")
+        screen.note(f"  state    {_state(folder, analysis)}")
         screen.note(f"  takes    {_size(folder, keys)}")
 
 
@@ -62,23 +70,30 @@ def remove(
         what, keys = "the states", [key for key in manifest["files"] if key.startswith("states/")]
         after = " They can be read again, by the model, and the analyses stay."
     else:
-        what, keys, after = f"the analysis {name}", _keys(manifest, _named(folder, name)), ""
+        what, keys, after = (
+            f"the analysis {name}",
+            files_of(manifest["files"], _named(folder, name)),
+            "",
+        )
     if not confirm(f"Remove {len(keys)} files of {what}, {_size(folder, keys)}?{after}"):
         screen.note("nothing was removed")
         return
-    with folder.held():
+    with folder.held(instead=""):
         for sentence in folder.check():
             screen.warn(sentence)
         if name is None:
             remove_states(folder.files)
-        elif _stored(name) in known_analyses(folder.manifest, None):
+        elif stored_name(name) in known_analyses(folder.manifest, None):
             remove_analysis(folder.files, _named(folder, name))
     screen.note(f"{folder}: {what} {'were' if name is None else 'was'} removed")
 
 
 def _looked_at(path: Path) -> tuple[RunFolder, dict[str, Any]]:
     folder = RunFolder(path)
-    folder.look()
+    try:
+        folder.look()
+    except UsageError as error:
+        raise UsageError(f"{path} holds no run of gpu-smds") from error
     if folder.manifest is None:
         raise UsageError(f"{path} holds no run: start with gpu-smds all")
     return folder, folder.manifest
@@ -87,9 +102,9 @@ def _looked_at(path: Path) -> tuple[RunFolder, dict[str, Any]]:
 def _named(folder: RunFolder, name: str) -> Analysis:
     """The analysis that the user names so; raises UsageError where there is none."""
     known = known_analyses(folder.manifest, None)
-    stored = _stored(name)
+    stored = stored_name(name)
     if stored not in known or stored == CLEAN:
-        listed = ", ".join(_called(other) for other in known if other != CLEAN) or "none"
+        listed = ", ".join(shown_name(other) for other in known if other != CLEAN) or "none"
         raise UsageError(
             f"{folder} has no analysis {name!r}, but {listed}: gpu-smds list {folder.path}"
         )
@@ -101,46 +116,32 @@ def _named(folder: RunFolder, name: str) -> Analysis:
     return Analysis(stored, known[stored], False)
 
 
-def _stored(name: str) -> str:
-    return MAIN if name == NAME_OF_MAIN else name
-
-
-def _called(name: str) -> str:
-    return {MAIN: NAME_OF_MAIN, CLEAN: "results/clean"}.get(name, name)
-
-
 def _said(settings: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     """Settings that differ from those of the first analysis."""
     differing = {key: value for key, value in settings.items() if first.get(key) != value}
-    shown = {
-        key_of(key): ",".join(value) if isinstance(value, list) else value
-        for key, value in differing.items()
-        if value is not None
-    }
-    return ", ".join(f"{key} {value}" for key, value in shown.items())
-
-
-def _keys(manifest: Mapping[str, Any], analysis: Analysis) -> list[str]:
-    """Files of an analysis."""
-    of = (analysis.results, analysis.figures)
-    return [key for key in manifest["files"] if key[: key.rfind("/") + 1] in of]
+    said = {key_of(key): shown(value) for key, value in differing.items() if value is not None}
+    return ", ".join(f"{key} {value}" for key, value in said.items())
 
 
 def _results(folder: RunFolder, analysis: Analysis) -> list[str]:
     """Experiments and tests whose results are there."""
-    slot = analysis.settings["hold_out"]
+    slot = analysis.settings.get("hold_out")
     stems = (*every_experiment(slot), "significance", "transfer", "discover")
     where = folder.path / analysis.results
     return [stem for stem in stems if (where / f"{stem}.safetensors").is_file()]
 
 
-def _state(folder: RunFolder, analysis: Analysis, keys: Sequence[str]) -> str:
+def _state(folder: RunFolder, analysis: Analysis) -> str:
     holder = holder_of(folder.path / analysis.place)
     if holder is not None:
         return f"in use by {holder}"
-    if any(key.endswith(".partial") and (folder.path / key).is_file() for key in keys):
-        return "interrupted: the same command goes on"
-    return "finished"
+    manifest = folder.manifest or {}
+    noted = (
+        manifest if analysis.name == MAIN else manifest.get("analyses", {}).get(analysis.name, {})
+    )
+    if noted.get("doing"):
+        return f"interrupted: gpu-smds {noted['doing']} goes on"
+    return "finished" if _results(folder, analysis) else "nothing computed yet"
 
 
 def _size(folder: RunFolder, keys: Sequence[str]) -> str:

@@ -9,8 +9,8 @@ from time import perf_counter
 
 from experiments.designs.shapes import score_shapes
 from experiments.runs import tables
+from experiments.runs.analysis import will_compute
 from experiments.runs.facts import check_discovery
-from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from extract import ExtractError, HiddenStates, UsageError
 from gpu_smds import Checkpoint, Discovery
@@ -25,16 +25,13 @@ def discovery_of(inquiry: Inquiry, states: HiddenStates) -> Discovery:
         No manifold takes the labels.
     """
     options, screen = inquiry.options, inquiry.run.screen
-    asked = json.dumps([inquiry.identity_hash, options.manifolds, options.shuffles])
-    identity = hashlib.sha256(asked.encode()).hexdigest()
     path = inquiry.result("discover.safetensors")
-    if path.is_listed() and not options.force:
-        kept = _kept(path, identity)
-        if kept is not None:
-            screen.note(f"{inquiry.run.source.name}: {path} is used again")
-            if not inquiry.result("discover.csv").is_listed():
-                _write_table(inquiry, kept)
-            return kept
+    kept = None if options.force else kept_discovery(inquiry)
+    if kept is not None:
+        screen.note(f"{inquiry.run.source.name}: {path} is used again")
+        if not inquiry.result("discover.csv").is_listed():
+            _write_table(inquiry, kept)
+        return kept
     started = perf_counter()
     checkpoint = Checkpoint(inquiry.result("discover.partial"))
     setting, columns = inquiry.setting(states), inquiry.columns
@@ -45,7 +42,7 @@ def discovery_of(inquiry: Inquiry, states: HiddenStates) -> Discovery:
             raise UsageError(str(error)) from error
     facts = {
         "experiment": "discover",
-        "identity": identity,
+        "identity": _identity(inquiry),
         "seconds": perf_counter() - started,
         "layers": list(setting.layers),
         "words": list(columns.words),
@@ -55,21 +52,33 @@ def discovery_of(inquiry: Inquiry, states: HiddenStates) -> Discovery:
     found = replace(found, scores=replace(found.scores, metadata=facts))
     _write_table(inquiry, found)
     found.save(path)
+    inquiry.note_settings(**will_compute("discover", options))
     checkpoint.remove()
     return found
 
 
-def _kept(file: RunFile, identity: str) -> Discovery | None:
-    """A discovery that was asked for like this before; None where it is another one."""
+def kept_discovery(inquiry: Inquiry) -> Discovery | None:
+    """A discovery that was asked for like this before; None where there is none."""
+    file = inquiry.result("discover.safetensors")
+    if not file.is_listed():
+        return None
     try:
         found = Discovery.load(file)
         facts = found.scores.metadata
-        if facts.get("identity") != identity:
+        if facts.get("identity") != _identity(inquiry):
             return None
         check_discovery(facts, found.scores.mean.shape[2:])
     except ValueError as error:
         raise ExtractError(f"{file} is damaged ({error}): delete it, or use --force") from error
     return found
+
+
+def _identity(inquiry: Inquiry) -> str:
+    """What the result depends on: not the protocol, since the folds are those of the study."""
+    options = replace(inquiry.options, protocol="study")
+    alike = replace(inquiry, options=options)
+    asked = json.dumps([alike.identity_hash, options.manifolds, options.shuffles])
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def _write_table(inquiry: Inquiry, found: Discovery) -> None:

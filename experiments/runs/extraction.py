@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from experiments.runs.manifest import versions
+from experiments.runs.analysis import MAIN
+from experiments.runs.manifest import FORMAT_VERSION, versions
 from experiments.runs.plan import Plan
 from experiments.runs.run import Run
+from experiments.runs.upkeep import remove_states
 from extract import ExtractError, HiddenStates
 from extract.capture import Extraction, extract_states
 from extract.models import QUANTIZATIONS, load_model, tokenizer_facts
@@ -22,6 +24,8 @@ from extract.sources import hub_token
 from extract.states import INDEX, layer_name
 from gpu_smds._arguments import resolve_budget
 
+#: What the manifest says of states that a version after 0.1.0 reads, which may go on.
+READ_BY = "read_by"
 #: Files of the states, beside those of the layers.
 _OF_STATES = ("states/index.json", "states/progress.jsonl")
 
@@ -75,8 +79,21 @@ def wait_until_saved(run: Run) -> None:
     if save:
         content = run.folder.states().read(INDEX)
         index, files = _sha256(content), json.loads(content)["files"]
-        run.folder.files.note_states({name: facts["sha256"] for name, facts in files.items()})
+        digests = {name: facts["sha256"] for name, facts in files.items()}
+        run.folder.files.note_states(digests)
+        _compare_with_before(run, digests)
     run.folder.note(extracted=save, states_index=index)
+
+
+def _compare_with_before(run: Run, digests: Mapping[str, str]) -> None:
+    """Say so where states that were removed and read again are not the same to the bit."""
+    before = (run.manifest or {}).get("states_before")
+    if before and before != digests:
+        run.screen.warn(
+            f"{run.folder}: the states are not those of before to the last bit (other batches, "
+            "device or versions); --force computes an analysis again from these"
+        )
+    run.folder.note(states_before=None)
 
 
 def load(run: Run) -> Any:
@@ -111,20 +128,20 @@ def _open(run: Run, manifest: dict[str, Any]) -> HiddenStates:
     # The index tells whether the states were altered, and this whether the index was.
     noted = manifest.get("states_index")
     if noted is not None and noted != _sha256(folder.read(INDEX)):
-        raise ExtractError(
-            f"{folder.path / INDEX} was changed since it was written: extract again with "
-            "--force-states"
-        )
+        raise ExtractError(f"{folder.path / INDEX} was changed since it was written: {_again(run)}")
     n, layers, positions, _ = states.shape
     if (n, positions) != (len(run.prompts), len(manifest["positions"]["words"])):
         raise ExtractError(
             f"{folder.path} holds states of {n} sentences and {positions} positions, the run "
-            f"has {len(run.prompts)} and {len(manifest['positions']['words'])}: extract again "
-            "with --force-states"
+            f"has {len(run.prompts)} and {len(manifest['positions']['words'])}: {_again(run)}"
         )
     if max(states.layers) >= manifest["n_states"] or len(set(states.layers)) < layers:
-        raise ExtractError(f"{folder.path} holds layers that the model lacks: use --force-states")
+        raise ExtractError(f"{folder.path} holds layers that the model lacks: {_again(run)}")
     return states
+
+
+def _again(run: Run) -> str:
+    return f"remove the states, so that they are read again (gpu-smds remove {run.folder} --states)"
 
 
 def _extract(run: Run) -> HiddenStates:
@@ -162,15 +179,15 @@ def _extract(run: Run) -> HiddenStates:
 
 def _begin(run: Run, plan: Plan) -> Callable[[], Any]:
     """Write the manifest and list the files; returns what loads the model."""
-    fresh, facts = run.fresh, _facts(run, plan)
-    if run.manifest is not None:
-        if all(run.manifest.get(key) == facts[key] for key in ("model", "tokenizer")):
-            # It goes on with its own blocks, so that its numbers are the same.
-            facts["memory_budget"] = run.memory_budget
-        else:
-            fresh = True
+    fresh, facts, found = run.fresh, _facts(run, plan), run.manifest
+    if found is not None:
+        # It goes on with its own blocks, so that its numbers are the same.
+        facts["memory_budget"] = run.memory_budget
+    others = found is not None and _read_by(found) != _read_by(facts)
     # What there is goes only once the model is there.
-    loaded = [load(run)] if fresh else []
+    loaded = [load(run)] if fresh or others else []
+    if others:  # the sentences that are read already would not fit the others
+        remove_states(run.folder.files)
     run.folder.begin(facts, fresh)
     for sentence in run.folder.files.said():
         run.screen.warn(sentence)
@@ -181,6 +198,12 @@ def _begin(run: Run, plan: Plan) -> Callable[[], Any]:
         names = [*layers, *(f"{name}.partial" for name in layers)]
         run.folder.files.list_files([*(f"states/{name}" for name in names), *_OF_STATES])
     return lambda: loaded.pop() if loaded else load(run)
+
+
+def _read_by(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What states that are half read may not differ in, beside their identity."""
+    model = {key: value for key, value in facts["model"].items() if key != "name"}
+    return {"model": model, "tokenizer": facts["tokenizer"]}
 
 
 def _metadata(run: Run) -> dict[str, str]:
@@ -215,8 +238,12 @@ def _say(run: Run, plan: Plan, extracted: Extraction) -> None:
 
 
 def _facts(run: Run, plan: Plan) -> dict[str, Any]:
-    """What the manifest says of a run that begins."""
+    """What the manifest says of a run that begins.
+
+    The questions that are asked are noted at once: where it is killed, they are not lost.
+    """
     config, source, options = plan.config, run.source, run.options
+    named = {name: {"settings": dict(of)} for name, of in run.begins_with.items() if name != MAIN}
     asked = {
         "manifold": options.manifold,
         "source": options.source,
@@ -238,8 +265,9 @@ def _facts(run: Run, plan: Plan) -> dict[str, Any]:
         "memory_budget": options.memory_budget or resolve_budget(None, run.device),
         "device": str(run.device),
         "csv_as_is": options.csv_as_is,
-        "main": None,
-        "analyses": {},
+        "main": dict(run.begins_with[MAIN]) if MAIN in run.begins_with else None,
+        "analyses": named,
+        READ_BY: FORMAT_VERSION,
         "versions": versions(),
     }
 

@@ -77,7 +77,7 @@ class RunFiles:
     def write(self, key: str, content: bytes, mode: int) -> None:
         """Write a file of the run: listed first, then beside its place, then renamed."""
         *parts, name = key.split("/")
-        with self.manifest.explained(), self.manifest.alone():
+        with self.manifest.explained(), self.manifest.changing():
             folder, before = self.inside(parts), self.entries.get(key)
             if before is None:
                 self.refuse(key)

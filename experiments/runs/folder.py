@@ -20,8 +20,11 @@ from gpu_smds._files import Folder
 #: What a run that goes on keeps of the manifest that was there.
 _KEPT = (
     *("token", "files", "identity_of", "fingerprint", "significance"),
-    *("main", "analyses"),
+    *("main", "analyses", "clean", "states_before"),
 )
+
+
+_ELSEWHERE = ", or choose another --out"
 
 
 class RunFolder:
@@ -73,12 +76,12 @@ class RunFolder:
             ) from error
 
     @contextmanager
-    def held(self, shared: bool = False) -> Iterator[bool]:
+    def held(self, shared: bool = False, instead: str = _ELSEWHERE) -> Iterator[bool]:
         """Create the folder if need be, and keep other processes out of it.
 
         ``shared`` lets in others that use its states as well. The manifest is read again, since
         another process may have been at work until now; yields whether it has changed since the
-        last look.
+        last look. ``instead`` is what the user may do where another process holds it.
 
         Raises
         ------
@@ -87,7 +90,7 @@ class RunFolder:
         """
         before = self._manifest.seen
         self.look()
-        with held(self.path, shared) as folder, self._manifest.opened(folder):
+        with held(self.path, shared, instead) as folder, self._manifest.opened(folder):
             self._shared = shared
             try:
                 yield self._manifest.seen != before
@@ -107,15 +110,15 @@ class RunFolder:
             Another process is at work on it.
         """
         where = self.files.inside(analysis.place.rstrip("/").split("/"))
-        with where, only_one(where, where.path, "choose another --as"):
+        with where, only_one(where, where.path, ", or choose another --as"):
             if self._shared:  # who holds it alone has checked all
                 for sentence in self.check([analysis.results, analysis.figures]):
                     self.files.say(sentence)
             yield
 
-    def alone(self) -> contextlib.AbstractContextManager[None]:
+    def changing(self) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from the manifest, which is read again first."""
-        return self._manifest.alone()
+        return self._manifest.changing()
 
     def begin(self, facts: Mapping[str, Any], fresh: bool) -> None:
         """Write the manifest of a run that begins, or goes on.

@@ -126,6 +126,8 @@ def check_question(command: str, options: Options, prompts: Prompts) -> None:
     """Refuse a question that the sentences and their labels do not fit."""
     if command == "extract":
         return
+    if "hold_out" in options.given and options.protocol != "clean":
+        raise UsageError("--hold-out is for --protocol clean")
     if command == "discover":
         names = options.manifolds or DEFAULT_MANIFOLDS
         if not any(resolve_manifold(name).takes(prompts.labels) for name in names):

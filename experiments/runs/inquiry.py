@@ -14,26 +14,25 @@ import numpy as np
 
 from experiments.designs import experiments_of
 from experiments.designs.experiment import Experiment
-from experiments.designs.held_out import NAME_SLOT
 from experiments.designs.setting import FOLDS, Setting
-from experiments.options import Options
+from experiments.options import DECLARED, Options
 from experiments.runs.analysis import (
-    BASE,
     CLEAN,
+    CORE,
+    LATER,
     MAIN,
-    NAME_OF_MAIN,
     Analysis,
-    agree,
     find_analysis,
     in_words,
-    known_analyses,
     settings_asked,
+    shown_name,
 )
 from experiments.runs.files import RunFile
+from experiments.runs.questions import default_slot, held_out_slot, known_in
 from experiments.runs.results import Columns
 from experiments.runs.run import Run
 from experiments.runs.sites import columns_of, layers_of, only
-from extract import HiddenStates, Prompts, UsageError
+from extract import HiddenStates, UsageError
 
 
 @dataclass
@@ -44,20 +43,31 @@ class Inquiry:
     ----------
     run
         Whose states.
-    command, options
-        What is asked for, with the settings of the analysis.
+    command, asked
+        What is asked for.
+    options
+        The same with the settings of the analysis.
     analysis
         Its settings, and where its results are.
+    number
+        Which of the questions of this call it is.
     """
 
     run: Run
     command: str
+    asked: Options
     options: Options
     analysis: Analysis
+    number: int = 0
 
     @classmethod
     def of(
-        cls, command: str, options: Options, run: Run, known: Mapping[str, Mapping[str, Any]]
+        cls,
+        command: str,
+        asked: Options,
+        run: Run,
+        known: Mapping[str, Mapping[str, Any]],
+        number: int = 0,
     ) -> Inquiry:
         """Find the place of a question, and check what it names; nothing is written.
 
@@ -68,91 +78,97 @@ class Inquiry:
         UsageError
             A name that is another question's; a word or a layer that is not there.
         """
-        options = with_settings_of_name(command, options, known)
-        hold_out = held_out_slot(options, run.prompts)
-        asked = settings_asked(command, options, hold_out)
-        analysis = find_analysis(asked, options.as_name, known, default_slot(run.prompts))
-        names = (name for name in BASE if name in analysis.settings)
-        options = replace(options, **{name: analysis.settings[name] for name in names})
-        inquiry = cls(run, command, options, analysis)
-        if command == "figures" and analysis.is_new and known:
-            listed = ", ".join(name or NAME_OF_MAIN for name in known)
+        slot = default_slot(run.prompts)
+        settings = settings_asked(command, asked, held_out_slot(asked, run.prompts))
+        analysis = find_analysis(settings, asked.as_name, known, slot)
+        if command == "figures" and analysis.is_new:
+            listed = ", ".join(map(shown_name, known))
             raise UsageError(
                 f"{run.folder} holds no analysis with these settings, but {listed}: name one with "
                 "--as"
+                if known
+                else f"{run.folder} holds no results yet: start with gpu-smds all"
             )
-        if run.has_states or run.plan is not None:
-            _ = inquiry.columns  # a word that is not there
-            _ = inquiry.layers
+        options = _with_settings(command, asked, analysis.settings)
+        inquiry = cls(run, command, asked, options, analysis, number)
+        _ = inquiry.columns, inquiry.layers  # a word or a layer that is not there
         return inquiry
 
     def say_where(self, known: Mapping[str, Mapping[str, Any]]) -> None:
         """Say where the results go, if that is neither ``results/`` nor known to the user."""
-        analysis = self.analysis
-        if not analysis.is_new or analysis.name == MAIN or self.options.as_name is not None:
+        analysis, asked = self.analysis, self.asked
+        if not analysis.is_new or analysis.name == MAIN or asked.as_name is not None:
             return
+        settings = settings_asked(self.command, asked, held_out_slot(asked, self.run.prompts))
         self.run.screen.note(
-            f"{self.run.folder}: {in_words(analysis.settings, known[MAIN]) or analysis.name} – "
-            f"another question of the same states: its results go to {analysis.results}"
+            f"{self.run.folder}: {in_words(settings, known[MAIN]) or analysis.name} – another "
+            f"question of the same states: its results go to {analysis.results}"
         )
 
-    def register(self) -> None:
-        """Note the analysis in the manifest, before anything of it is written.
+    def placed(self) -> Inquiry:
+        """The inquiry at the place that is its own now; the manifest must be held.
 
-        Another process may have taken the name for another question in the meantime; this one then
-        gets another name.
+        Another process may have taken the name for another question in the meantime, or have asked
+        the same one first.
         """
-        folder = self.run.folder
-        with folder.alone():
-            known = known_analyses(folder.manifest, default_slot(self.run.prompts))
-            analysis = find_analysis(
-                settings_asked(self.command, self.options, self.hold_out),
-                self.options.as_name,
-                known,
-                default_slot(self.run.prompts),
-            )
-            if analysis.name != self.analysis.name:
-                self.analysis = analysis
-                self.say_where(known)
-            if analysis.is_new:
-                folder.files.refuse_foreign([analysis.results, analysis.figures])
-            self.analysis = replace(analysis, is_new=False)
-            if analysis.is_new or analysis.settings != known[analysis.name]:
-                self._note_settings(analysis.settings)
+        known = known_in(self.run)
+        again = Inquiry.of(self.command, self.asked, self.run, known, self.number)
+        if again.analysis.name != self.analysis.name:
+            again.say_where(known)
+        if again.analysis.is_new:
+            places = [again.analysis.results, again.analysis.figures]
+            self.run.folder.files.refuse_foreign(places)
+        return again
 
-    def _note_settings(self, settings: Mapping[str, Any]) -> None:
+    def register(self) -> None:
+        """Note the analysis in the manifest, before anything of it is written."""
+        is_new, budget = self.analysis.is_new, self.memory_budget
+        self.analysis = replace(self.analysis, is_new=False)
+        self._note_settings(self.analysis.settings)
+        more = {"memory_budget": budget} if is_new or self.options.memory_budget else {}
+        self.note(doing=self.command, **more)
+
+    def done(self) -> None:
+        """Note that nothing of it is under way."""
+        self.note(doing=None)
+
+    def note(self, **facts: Any) -> None:
+        """Note facts of the analysis in the manifest."""
         folder, name = self.run.folder, self.analysis.name
         if name == MAIN:
-            folder.note(main=dict(settings))
-        elif name != CLEAN:  # which earlier versions kept without a note
-            own = self.others.get(name, {}) | {"settings": dict(settings)}
-            folder.note(analyses=self.others | {name: own})
+            folder.note(**facts)
+        elif name == CLEAN:
+            folder.note(clean=dict(self.facts) | facts)
+        else:
+            folder.note(analyses=self._others | {name: dict(self.facts) | facts})
 
-    @property
-    def others(self) -> dict[str, Any]:
-        """What the manifest notes of analyses in folders of their own."""
-        noted: dict[str, Any] = (self.run.manifest or {}).get("analyses", {})
-        return noted
+    def note_settings(self, **settings: Any) -> None:
+        """Note settings once what they are of is computed."""
+        whole = self.analysis.settings | settings
+        self.analysis = replace(self.analysis, settings=whole)
+        self._note_settings(whole)
+
+    def _note_settings(self, settings: Mapping[str, Any]) -> None:
+        if self.analysis.name == MAIN:
+            self.note(main=dict(settings))
+        elif self.analysis.name != CLEAN:  # which earlier versions kept without a note
+            self.note(settings=dict(settings))
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the manifest notes of the analysis."""
-        found: Mapping[str, Any] = self.others.get(self.analysis.name, self.run.manifest or {})
+        manifest, name = self.run.manifest or {}, self.analysis.name
+        found: Mapping[str, Any] = manifest
+        if name == CLEAN:
+            found = manifest.get("clean", {})
+        elif name != MAIN:
+            found = self._others.get(name, {})
         return found
 
-    def note(self, **facts: Any) -> None:
-        """Note facts of the analysis in the manifest."""
-        name = self.analysis.name
-        if name in self.others:
-            facts = {"analyses": self.others | {name: self.others[name] | facts}}
-        self.run.folder.note(**facts)
-
-    def note_settings(self, **settings: Any) -> None:
-        """Note settings that are known once they have been used."""
-        whole = self.analysis.settings | settings
-        if whole != self.analysis.settings:
-            self.analysis = replace(self.analysis, settings=whole)
-            self._note_settings(whole)
+    @property
+    def _others(self) -> dict[str, Any]:
+        noted: dict[str, Any] = (self.run.manifest or {}).get("analyses", {})
+        return noted
 
     @property
     def results(self) -> Path:
@@ -215,6 +231,12 @@ class Inquiry:
         return self.identity_hash
 
     @property
+    def memory_budget(self) -> int | None:
+        """Bytes for the experiments; see :meth:`Run.budget`."""
+        of_folder = (self.run.manifest or {}).get("memory_budget")
+        return self.run.budget(self.facts.get("memory_budget", of_folder))
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """Layers of the analysis; raises UsageError where one of them was not kept."""
         return layers_of(self.run, self.options.only_layers)
@@ -243,7 +265,7 @@ class Inquiry:
             source,
             self.options.manifold,
             self.run.device,
-            self.run.memory_budget,
+            self.memory_budget,
             self.options.protocol,
             _numbered(np.array(self.run.prompts.texts)),
             self.held_out,
@@ -252,44 +274,16 @@ class Inquiry:
         )
 
 
-def held_out_slot(options: Options, prompts: Prompts) -> str | None:
-    """Slot whose values the clean protocol holds out."""
-    if options.protocol != "clean":
-        return None
-    return options.hold_out or default_slot(prompts)
-
-
-def with_settings_of_name(
-    command: str, options: Options, known: Mapping[str, Mapping[str, Any]]
-) -> Options:
-    """The options with the settings of the analysis that ``--as`` names, if it is there.
-
-    Raises
-    ------
-    UsageError
-        Others were given.
-    """
-    name = options.as_name
-    settings = known.get(MAIN if name == NAME_OF_MAIN else name or "\0")
-    if settings is None:
-        return options
-    given = {key: getattr(options, key) for key in settings if key in options.given}
-    if isinstance(given.get("manifolds"), tuple):
-        given["manifolds"] = list(given["manifolds"])
-    if not agree(settings, given):
-        raise UsageError(
-            f"the analysis {name} has {in_words(settings, given)}: choose another --as, or remove "
-            "it first (gpu-smds remove)"
-        )
-    brought = {key: value for key, value in settings.items() if key != "permutations"}
-    if isinstance(brought.get("manifolds"), list):
-        brought["manifolds"] = tuple(brought["manifolds"])
-    return replace(options, **brought)
-
-
-def default_slot(prompts: Prompts) -> str | None:
-    """Slot whose values are held out where none is named."""
-    return NAME_SLOT if NAME_SLOT in prompts.slots else None
+def _with_settings(command: str, asked: Options, settings: Mapping[str, Any]) -> Options:
+    """The options with the settings of an analysis, as far as they have an effect on a command."""
+    brought = {name: settings[name] for name in (*CORE, "hold_out") if name in settings}
+    if command in DECLARED["protocol"].commands and "protocol" in settings:
+        brought["protocol"] = settings["protocol"]
+    for name in LATER[1:]:  # in the order in which they were named first
+        if name in settings and command in ("discover", "figures"):
+            value = settings[name]
+            brought[name] = tuple(value) if isinstance(value, list) else value
+    return replace(asked, **brought)
 
 
 def _numbered(values: np.ndarray) -> np.ndarray:

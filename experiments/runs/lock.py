@@ -27,15 +27,19 @@ from gpu_smds._files import FilesError, Folder
 LOCK, MANIFEST_LOCK = ".lock", ".manifest.lock"
 #: Seconds after which a manifest that others hold is given up: writing one takes milliseconds.
 _PATIENCE = 60.0
-#: What a holder writes; left there by one that was killed.
-_HOLDER = re.compile(rb"(process \d+ on [^\n]{0,255}\n)?")
+#: Seconds in which a process that takes a lock shares it.
+_MOMENT = 0.5
+#: What holders write, a line each; left there by one that was killed.
+_HOLDERS = re.compile(rb"(process \d+ on [^\n]{0,255}\n)*")
+_MOST = 1 << 14
 
 
 @contextmanager
-def held(path: Path, shared: bool) -> Iterator[Folder]:
-    """Hold a run's folder, alone or with others that only use its states; it is created if need be.
+def held(path: Path, shared: bool, instead: str) -> Iterator[Folder]:
+    """Hold a run's folder, alone or with others that only use its states.
 
-    The file ``.lock`` names a process while it holds the folder, and is empty afterwards.
+    It is created if need be. Its file ``.lock`` names the processes that hold it, and is empty
+    afterwards. ``instead`` is what the user may do where another one holds it.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def held(path: Path, shared: bool) -> Iterator[Folder]:
         ) from error
     except FilesError as error:
         raise UsageError(str(error)) from error
-    with folder, only_one(folder, path, "choose another --out", shared):
+    with folder, only_one(folder, path, instead, shared):
         yield folder
 
 
@@ -69,12 +73,13 @@ def only_one(folder: Folder, path: Path, instead: str, shared: bool = False) -> 
     """
     with _opened(folder, LOCK, path) as file:
         _take(file, path, instead, shared)
+        _write_holders(file, folder, path, _own_line(), shared)
         try:
             yield
         finally:
             # The folder may be shared with others, whom the name of this machine does not concern.
-            with contextlib.suppress(OSError):
-                file.truncate(0)
+            with contextlib.suppress(OSError, ExtractError):
+                _write_holders(file, folder, path, b"", shared)
 
 
 @contextmanager
@@ -118,18 +123,50 @@ def _opened(folder: Folder, name: str, path: Path) -> Iterator[BinaryIO]:
 
 
 def _take(file: BinaryIO, path: Path, instead: str, shared: bool) -> None:
-    content = _content(file, path)
+    """Take the lock, and forget holders that were killed."""
+    content, deadline = _content(file, path), monotonic() + _MOMENT
+    while True:
+        if _locked(file, fcntl.LOCK_EX):
+            file.truncate(0)
+            # In between, another process may take it.
+            if not shared or _locked(file, fcntl.LOCK_SH):
+                return
+        elif shared and _locked(file, fcntl.LOCK_SH):
+            return
+        if not shared or monotonic() > deadline:
+            raise ExtractError(f"{path} is in use by {_listed(content)}: wait for it{instead}")
+        sleep(0.01)  # another process may be about to share it
+
+
+def _locked(file: BinaryIO, kind: int) -> bool:
+    """Whether a lock could be had at once; on a file system without locks it always is."""
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = content.decode("utf-8", "replace").strip() or "another process"
-        raise ExtractError(f"{path} is in use by {holder}: wait for it, or {instead}") from error
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     except OSError:
-        pass  # a file system without locks
-    file.seek(0)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    file.flush()
+        pass
+    return True
+
+
+def _own_line() -> bytes:
+    return f"process {os.getpid()} on {socket.gethostname()}\n".encode()
+
+
+def _write_holders(file: BinaryIO, folder: Folder, path: Path, own: bytes, shared: bool) -> None:
+    """Write the line of this process, or none, beside those of others that share the lock."""
+    with for_a_moment(folder, path) if shared else contextlib.nullcontext():
+        file.seek(0)
+        lines = file.read(_MOST).splitlines(keepends=True) if shared else []
+        content = b"".join(line for line in lines if line != _own_line()) + own
+        file.seek(0)
+        file.truncate(0)
+        file.write(content)
+
+
+def _listed(content: bytes) -> str:
+    lines = content.decode("utf-8", "replace").splitlines()
+    return " and ".join(lines) or "another process"
 
 
 def check_lock(folder: Folder, path: Path) -> None:
@@ -140,7 +177,7 @@ def check_lock(folder: Folder, path: Path) -> None:
 
 
 def _content(file: BinaryIO, path: Path) -> bytes:
-    content = file.read(1 << 12)
+    content = file.read(_MOST)
     if not is_lock(content):
         raise UsageError(
             f"{path / LOCK} is not a lock of gpu-smds, and is not replaced: choose another --out"
@@ -155,9 +192,7 @@ def holder_of(path: Path) -> str | None:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         with Folder.at(path) as folder:
-            content = folder.head(LOCK, 1 << 12)
-        held_by = content.decode("utf-8", "replace").strip()
-        return held_by if is_lock(content) and held_by else "another process"
+            return _listed(folder.head(LOCK, _MOST))
     except (OSError, FilesError):
         return None
     return None
@@ -165,4 +200,4 @@ def holder_of(path: Path) -> str | None:
 
 def is_lock(content: bytes) -> bool:
     """Whether a file's content is that of a lock of ours."""
-    return _HOLDER.fullmatch(content) is not None
+    return _HOLDERS.fullmatch(content) is not None

@@ -69,8 +69,8 @@ class _Settings(TypedDict):
     destination: _Text
     distractor: _Text
     manifold: _Text
-    protocol: Literal["study", "clean"]
-    hold_out: _Text | None
+    protocol: NotRequired[Literal["study", "clean"]]
+    hold_out: NotRequired[_Text | None]
     only_layers: NotRequired[_Text | None]
     analysis_seed: NotRequired[Annotated[int, Strict(), Field(ge=0)] | None]
     permutations: NotRequired[Annotated[int, Strict(), Field(ge=0)]]

@@ -7,14 +7,17 @@ from dataclasses import replace
 
 from experiments.console import Screen
 from experiments.options import Options
-from experiments.runs.analysis import NAME_OF_MAIN, known_analyses
+from experiments.runs.analysis import shown_name, will_compute
+from experiments.runs.extraction import READ_BY
 from experiments.runs.folder import RunFolder
 from experiments.runs.inputs import Inputs, check_manifolds, check_question
-from experiments.runs.inquiry import Inquiry, default_slot, with_settings_of_name
+from experiments.runs.inquiry import Inquiry
 from experiments.runs.manifest import check_states
 from experiments.runs.plan import Plan
+from experiments.runs.questions import known_in, known_in_folder, with_settings_of_name
 from experiments.runs.room import check_room
 from experiments.runs.run import Run
+from experiments.runs.sites import canonical
 from extract import UsageError
 
 
@@ -39,33 +42,40 @@ def prepare(
     UsageError, ExtractError
         With what to do about it.
     """
-    options = questions[0]
     for question in questions:
         check_manifolds(question)
+    run = _run_of(command, model, questions[0], folder, screen)
+    # A name brings its settings, also where the folder is begun anew.
+    known = known_in_folder(folder, run.prompts)
+    asked = [with_settings_of_name(command, question, known) for question in questions]
+    for question in asked:
+        check_question(command, question, run.prompts)
+    run.inputs = replace(run.inputs, options=asked[0])
+    if command != "figures" and not run.has_states:
+        run.plan = _plan_of(run)
+    inquiries = _inquiries(command, asked, run)
+    run.begins_with = {of.analysis.name: of.analysis.settings for of in inquiries}
+    return run, inquiries
+
+
+def _run_of(command: str, model: str, options: Options, folder: RunFolder, screen: Screen) -> Run:
+    """The run of a folder, which goes on if it is the same."""
     found = None if options.force_states else folder.manifest
     reads = command != "figures" and not (found and found["extracted"])
     inputs = Inputs.of(model, options, folder.path, found, reads, screen)
     run = Run(inputs, folder, found is None, screen)
-    if found is not None:
-        check_states(folder.path, found["identity"]["states"], run.identity)
-        _check_fingerprint(run)
-        half_read = "states/progress.jsonl" in found["files"]
-        if run.is_of_0_1_0 and half_read and command != "figures":
-            screen.warn(
-                f"{folder}: the interrupted run of version 0.1.0 is begun again, since that "
-                "version could not tell whether the model had changed"
-            )
-            run = replace(run, fresh=True)
-    # A name brings its settings, also where the folder is begun anew.
-    known = known_analyses(folder.manifest, default_slot(inputs.prompts))
-    questions = [with_settings_of_name(command, question, known) for question in questions]
-    for question in questions:
-        check_question(command, question, inputs.prompts)
-    inputs = replace(inputs, options=questions[0])
-    run = replace(run, inputs=inputs)
-    if reads:
-        run.plan = _plan_of(run)
-    return run, _inquiries(command, questions, run)
+    if found is None:
+        return run
+    check_states(folder.path, found["identity"]["states"], run.identity)
+    _check_fingerprint(run)
+    half_read = reads and "states/progress.jsonl" in found["files"] and READ_BY not in found
+    if run.is_of_0_1_0 and half_read:
+        screen.warn(
+            f"{folder}: the interrupted run of version 0.1.0 is begun again, since that version "
+            "could not tell whether the model had changed"
+        )
+        return replace(run, fresh=True)
+    return run
 
 
 def _plan_of(run: Run) -> Plan:
@@ -89,16 +99,17 @@ def _inquiries(command: str, questions: Sequence[Options], run: Run) -> list[Inq
     """The analyses, each of which the next one knows of."""
     if command == "extract":
         return []
-    known = known_analyses(run.manifest, default_slot(run.prompts))
+    known = known_in(run)
     found: list[Inquiry] = []
-    for question in questions:
-        inquiry = Inquiry.of(command, question, run, known)
+    for number, question in enumerate(questions):
+        question = replace(question, only_layers=canonical(run, question.only_layers))
+        inquiry = Inquiry.of(command, question, run, known, number)
         name = inquiry.analysis.name
         if name in (other.analysis.name for other in found):
-            run.screen.note(f"{name or NAME_OF_MAIN} is asked for again: done once")
+            run.screen.note(f"{shown_name(name)} is asked for again: done once")
             continue
         inquiry.say_where(known)
-        known[inquiry.analysis.name] = inquiry.analysis.settings
+        known[name] = inquiry.analysis.settings | will_compute(command, inquiry.options)
         found.append(inquiry)
     return found
 

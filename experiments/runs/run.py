@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ class Run:
     folder
         Where everything is kept.
     fresh
-        Whether what the folder holds is of another run, and goes.
+        Whether what the folder holds, of another run, is to be replaced.
     screen
         Where it is told what happens.
     plan
         Of the extraction; None where finished states are used.
+    begins_with
+        Settings of the questions that are asked of a fresh run, by the names of their analyses.
     unsaved
         Waits until the files of the states are complete; None where they are.
     """
@@ -46,6 +48,7 @@ class Run:
     fresh: bool
     screen: Screen
     plan: Plan | None = None
+    begins_with: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unsaved: Callable[[], None] | None = None
 
     @property
@@ -88,17 +91,20 @@ class Run:
         """What the states depend on; two runs with the same one may be mixed."""
         return self.inputs.identity(self.is_of_0_1_0)
 
-    @property
-    def memory_budget(self) -> int | None:
-        """Bytes for the experiments: those asked for, or those of the first call.
+    def budget(self, noted: int | None) -> int | None:
+        """Bytes for the experiments: those asked for, or those that were noted at first.
 
         They decide on the blocks. Where far less is free now, it is less.
         """
         if self.options.memory_budget is not None:
             return self.options.memory_budget
-        found = self.manifest.get("memory_budget") if self.manifest else None
         budget = resolve_budget(None, self.device)
-        return int(found) if found and found <= 1.5 * budget else budget
+        return int(noted) if noted and noted <= 1.5 * budget else budget
+
+    @property
+    def memory_budget(self) -> int | None:
+        """Bytes for the experiments, where nothing is noted of the analysis."""
+        return self.budget((self.manifest or {}).get("memory_budget"))
 
     @property
     def shape(self) -> tuple[int, int, int, int] | None:

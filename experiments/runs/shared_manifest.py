@@ -48,7 +48,7 @@ class SharedManifest:
         # What the file held when it was last read or written, and the manifest that it stood for.
         self._content: bytes | None = None
         self._base: dict[str, Any] = {}
-        self._is_alone = False
+        self._is_changing = False
 
     @property
     def folder(self) -> Folder:
@@ -104,18 +104,18 @@ class SharedManifest:
         self._open = folder
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def changing(self) -> Iterator[None]:
         """Keep other processes from the manifest and the files of all, after it is read again."""
-        if self._is_alone:
+        if self._is_changing:
             yield
             return
         with self.explained(), for_a_moment(self.folder, self.path):
             self._catch_up()
-            self._is_alone = True
+            self._is_changing = True
             try:
                 yield
             finally:
-                self._is_alone = False
+                self._is_changing = False
 
     def begin(self, facts: Mapping[str, Any], fresh: bool, kept: Mapping[str, Any]) -> None:
         """Write the manifest of a run that begins, or goes on with what is ``kept`` of it.
@@ -138,7 +138,7 @@ class SharedManifest:
     def write(self) -> None:
         """Write the manifest as it is now."""
         assert self.facts is not None
-        with self.alone():
+        with self.changing():
             write_manifest(self.folder, self.facts)
             self._remember(self.folder)
 

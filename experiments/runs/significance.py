@@ -7,13 +7,8 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from experiments.designs.permutation import (
-    LIGHT,
-    PATIENCE,
-    THOROUGH,
-    permutation_test,
-    seconds_of_test,
-)
+from experiments.designs.counts import LIGHT, THOROUGH
+from experiments.designs.permutation import PATIENCE, permutation_test, seconds_of_test
 from experiments.designs.setting import Setting, curve_layers
 from experiments.designs.timing import duration
 from experiments.runs import tables
@@ -31,12 +26,11 @@ def significance_of(inquiry: Inquiry, states: HiddenStates, light: bool = False)
     A result of the folder with at least as many permutations, on as many layers, is used again.
     """
     setting, screen = inquiry.setting(states), inquiry.run.screen
-    count = inquiry.options.permutations or (LIGHT if light else THOROUGH)
+    count = _count(inquiry, light)
     kept = None if inquiry.options.force else kept_significance(inquiry)
     path = inquiry.result(f"{NAME}.safetensors")
     layers = _layers(inquiry, setting, count, kept) if light else tuple(setting.layers)
-    enough = kept is not None and kept.metadata["n_permutations"] >= count
-    if kept is not None and enough and kept.metadata["layers"] == list(layers):
+    if kept is not None and _covers(kept, layers, count):
         if not light:
             screen.note(f"{inquiry.run.source.name}: {path} is used again")
         if not inquiry.result(f"{NAME}.csv").is_listed():
@@ -61,11 +55,34 @@ def significance_of(inquiry: Inquiry, states: HiddenStates, light: bool = False)
         "protocol": setting.protocol,
     }
     found = replace(found, metadata=facts)
-    inquiry.note_settings(permutations=count)
     _write_table(inquiry, found)
     found.save(path)
+    inquiry.note_settings(permutations=count)
+    inquiry.note(**{NAME: _of_test(setting, count, layers)})
     checkpoint.remove()
     return found
+
+
+def _count(inquiry: Inquiry, light: bool) -> int:
+    """Permutations: those asked for, else as many as there were, and no fewer than is usual."""
+    noted = int(inquiry.analysis.settings.get("permutations", 0))
+    usual = (noted or LIGHT) if light else max(noted, THOROUGH)
+    return inquiry.options.permutations or usual
+
+
+def _covers(kept: SignificanceMap, layers: Sequence[int], count: int) -> bool:
+    return {*layers} <= {*kept.metadata["layers"]} and kept.metadata["n_permutations"] >= count
+
+
+def _of_test(setting: Setting, count: int, layers: Sequence[int]) -> dict[str, Any]:
+    """What is noted of a test: with so many permutations on these layers."""
+    device = str(setting.device)
+    return {
+        "permutations": count,
+        "protocol": setting.protocol,
+        "device": device,
+        "layers": list(layers),
+    }
 
 
 def _write_table(inquiry: Inquiry, found: SignificanceMap) -> None:
@@ -105,15 +122,13 @@ def _layers(
     inquiry: Inquiry, setting: Setting, count: int, kept: SignificanceMap | None
 ) -> tuple[int, ...]:
     """Layers of the light version; decided once, so that a resumed run does the same."""
-    asked = {"permutations": count, "protocol": setting.protocol, "device": str(setting.device)}
     wanted = inquiry.options.test_layers
     if wanted is not None:
-        chosen = curve_layers(setting) if wanted == "curves" else tuple(setting.layers)
-        inquiry.note(**{NAME: {**asked, "layers": list(chosen)}})
-        return chosen
+        return curve_layers(setting) if wanted == "curves" else tuple(setting.layers)
     if kept is not None and kept.metadata["n_permutations"] >= count:
         return tuple(kept.metadata["layers"])
     decided: dict[str, Any] | None = inquiry.facts.get(NAME)
+    asked = _of_test(setting, count, decided["layers"] if decided else ())
     if (
         decided is None
         or any(decided.get(key) != value for key, value in asked.items())
@@ -122,7 +137,7 @@ def _layers(
         seconds = seconds_of_test(setting, count, len(setting.layers) * setting.states.shape[2])
         few = seconds > PATIENCE
         chosen = curve_layers(setting) if few else tuple(setting.layers)
-        decided = {**asked, "layers": list(chosen), "estimated_seconds": round(seconds, 1)}
+        decided = {**_of_test(setting, count, chosen), "estimated_seconds": round(seconds, 1)}
         inquiry.note(**{NAME: decided})
         if few:
             inquiry.run.screen.note(

@@ -43,6 +43,17 @@ def layers_of(run: Run, asked: str | None) -> tuple[int, ...]:
     return wanted
 
 
+def canonical(run: Run, asked: str | None) -> str | None:
+    """``--only-layers`` as it is noted: the same layers are the same text, all of them none."""
+    wanted = layers_of(run, asked)
+    if wanted == run.layers:
+        return None
+    starts = [i for i, layer in enumerate(wanted) if i == 0 or layer != wanted[i - 1] + 1]
+    ends = [*(start - 1 for start in starts[1:]), len(wanted) - 1]
+    ranges = [(wanted[a], wanted[b]) for a, b in zip(starts, ends, strict=True)]
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+
+
 def only(states: HiddenStates, layers: tuple[int, ...]) -> HiddenStates:
     """The states of some layers."""
     chosen = [states.layers.index(layer) for layer in layers]

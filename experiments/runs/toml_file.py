@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tomli_w
 
 from experiments.options import DECLARED, GROUPS, key_of
-from experiments.runs.analysis import CLEAN, MAIN, NAME_OF_MAIN, SETTINGS, known_analyses
-from experiments.runs.inquiry import default_slot
+from experiments.runs.analysis import CLEAN, MAIN, SETTINGS, shown_name
+from experiments.runs.questions import known_in
 from experiments.runs.run import Run
 from experiments.runs.significance import NAME as TEST
+from experiments.runs.sites import layers_of
 from experiments.settings import ANALYSIS
-from extract.capture import parse_layers
 
 FILE = "run.toml"
 _HEAD = (
@@ -24,7 +24,7 @@ _HEAD = (
 
 def write_settings(run: Run) -> None:
     """Write the settings of the states and of all analyses of the folder."""
-    with run.folder.alone():
+    with run.folder.changing():
         content = (_HEAD + tomli_w.dumps(settings_of(run))).encode("utf-8", "surrogatepass")
         file = run.folder.file(FILE)
         if not file.is_listed() or file.folder.read(FILE) != content:
@@ -51,8 +51,9 @@ def settings_of(run: Run) -> dict[str, Any]:
         "final_norm": options.final_norm,
         "batch_size": batch_size,
         "batch_tokens": batch_tokens,
-        "memory_budget": options.memory_budget or manifest.get("memory_budget"),
-        "save": options.save,
+        "memory_budget": manifest.get("memory_budget"),
+        # Finished states are in files, whatever was asked since.
+        "save": run.plan is None or options.save,
         "csv_as_is": manifest.get("csv_as_is", False),
     }
     tables: dict[str, Any] = {}
@@ -64,7 +65,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         }
         if of_group:
             tables[group.lower()] = of_group
-    known = known_analyses(manifest, default_slot(run.prompts))
+    known = known_in(run)
     tables[ANALYSIS] = [_analysis(run, name, settings) for name, settings in known.items()]
     return tables
 
@@ -72,16 +73,20 @@ def settings_of(run: Run) -> dict[str, Any]:
 def _analysis(run: Run, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Table of one analysis."""
     manifest = run.manifest or {}
-    noted = manifest if name in (MAIN, CLEAN) else manifest["analyses"][name]
+    noted = manifest if name == MAIN else manifest.get("analyses", {}).get(name, {})
+    noted = manifest.get("clean", {}) if name == CLEAN else noted
     # As it is noted, that no test was asked for included.
-    whole = {**settings, **((noted.get("main" if name == MAIN else "settings")) or {})}
-    called = {MAIN: NAME_OF_MAIN, CLEAN: "protocol-clean"}.get(name, name)
-    found = {key_of("as_name"): called}
-    found |= {key_of(key): whole[key] for key in SETTINGS if whole.get(key) is not None}
-    decided = noted.get(TEST)
-    if decided is not None and name != CLEAN:
-        only = settings.get("only_layers")
-        every = run.layers if only is None else parse_layers(only, max(run.layers) + 1)
-        some = len(decided["layers"]) < len(every)
-        found[key_of("test_layers")] = "curves" if some else "all"
-    return found
+    whole = {**settings, **(noted.get("main" if name == MAIN else "settings") or {})}
+    found = {key_of("as_name"): "protocol-clean" if name == CLEAN else shown_name(name)}
+    test = noted.get(TEST)
+    if test is not None and test.get("protocol", "study") == whole.get("protocol", "study"):
+        whole["permutations"] = test.get("permutations", whole.get("permutations"))
+        whole["test_layers"] = _layers_of_test(run, settings, test["layers"])
+    if noted.get("memory_budget") not in (None, manifest.get("memory_budget")):
+        whole["memory_budget"] = noted["memory_budget"]
+    keys = (*SETTINGS, "test_layers", "memory_budget")
+    return found | {key_of(key): whole[key] for key in keys if whole.get(key) is not None}
+
+
+def _layers_of_test(run: Run, settings: Mapping[str, Any], tested: Sequence[int]) -> str:
+    return "all" if len(tested) >= len(layers_of(run, settings.get("only_layers"))) else "curves"

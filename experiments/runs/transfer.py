@@ -31,7 +31,7 @@ def transfer_of(inquiry: Inquiry, states: HiddenStates) -> Transfer:
     """Compute all pairs, or read what the folder holds of them."""
     setting, columns = inquiry.setting(states), inquiry.columns
     cv = cross_validation(setting) if setting.clean else None
-    of_positions = _kept_or_computed(
+    of_positions, new = _kept_or_computed(
         inquiry,
         setting,
         "transfer",
@@ -43,7 +43,7 @@ def transfer_of(inquiry: Inquiry, states: HiddenStates) -> Transfer:
     for role in _ROLES:
         if role in columns.landmarks:
             at = columns.landmarks[role]
-            of_layers[role] = _kept_or_computed(
+            of_layers[role], new_too = _kept_or_computed(
                 inquiry,
                 setting,
                 f"transfer_layers_{role}",
@@ -51,8 +51,11 @@ def transfer_of(inquiry: Inquiry, states: HiddenStates) -> Transfer:
                 lambda layers, positions: (layers, layers),
                 lambda at=at, **how: layer_pairs(setting, at, cv, **how),
             )
+            new |= new_too
     found = Transfer(of_positions, of_layers, subspaces(setting))
-    _write_tables(inquiry, setting, found)
+    files = [inquiry.result(f"{stem}.csv") for stem in ("transfer", "transfer_layers", "subspaces")]
+    if new or not all(file.is_listed() for file in files):
+        _write_tables(inquiry, setting, found)
     return found
 
 
@@ -63,11 +66,12 @@ def _kept_or_computed(
     title: str,
     shape: Callable[[int, int], tuple[int, ...]],
     compute: Callable[..., ScoreMap],
-) -> ScoreMap:
+) -> tuple[ScoreMap, bool]:
+    """Scores, and whether they are new."""
     file, identity = inquiry.result(f"{name}.safetensors"), inquiry.identity_hash
     found = None if inquiry.options.force else load_result(file, identity, shape)
     if found is not None:
-        return found
+        return found, False
     started = perf_counter()
     checkpoint = Checkpoint(inquiry.result(f"{name}.partial"))
     with inquiry.run.screen.progress(title, "sites") as report:
@@ -77,7 +81,7 @@ def _kept_or_computed(
     found = replace(found, metadata=facts)
     found.save(file)
     checkpoint.remove()
-    return found
+    return found, True
 
 
 def _write_tables(inquiry: Inquiry, setting: Setting, found: Transfer) -> None:

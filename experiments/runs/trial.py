@@ -9,15 +9,16 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from experiments.designs.counts import LIGHT, THOROUGH
 from experiments.designs.experiment import Experiment
 from experiments.designs.pairs import position_pairs
 from experiments.designs.passes import on_all_sites
-from experiments.designs.permutation import LIGHT, PATIENCE, THOROUGH, seconds_of_test
+from experiments.designs.permutation import PATIENCE, seconds_of_test
 from experiments.designs.setting import CURVES, Part, Setting, cross_validation
 from experiments.designs.shapes import score_shapes
 from experiments.designs.timing import duration, seconds_for, seconds_of
 from experiments.options import Options
-from experiments.runs.analysis import NAME_OF_MAIN
+from experiments.runs.analysis import shown_name
 from experiments.runs.extraction import load, release_memory
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.room import check_counts, check_room, described
@@ -56,7 +57,7 @@ def dry_run(run: Run, inquiries: Sequence[Inquiry], command: str) -> None:
         release_memory()
     if run.shape is not None and command != "figures":
         for inquiry in inquiries:
-            of = f" of {inquiry.analysis.name or NAME_OF_MAIN}" if len(inquiries) > 1 else ""
+            of = f" of {shown_name(inquiry.analysis.name)}" if len(inquiries) > 1 else ""
             takes += [f"{time}{of}" for time in times(inquiry, dtype)]
     if takes:
         *most, last = takes
@@ -70,7 +71,7 @@ def check_sizes(inquiry: Inquiry) -> None:
     if run.shape is not None:
         n, _, positions, d = run.shape
         shape = n, len(inquiry.layers), positions, d
-        check_counts(inquiry.command, inquiry.options, shape, run.memory_budget, run.device)
+        check_counts(inquiry.command, inquiry.options, shape, inquiry.memory_budget, run.device)
 
 
 def times(inquiry: Inquiry, dtype: torch.dtype) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from experiments.runs.analysis import MAIN, Analysis
@@ -38,7 +38,7 @@ def check_files(files: RunFiles, beginnings: Sequence[str] | None = None) -> lis
     facts = files.manifest.facts
     if facts is None:
         return []
-    with files.manifest.alone():
+    with files.manifest.changing():
         analyses = (files.manifest.facts or {}).get("analyses", {})
         every = ["", *(f"{folder}/" for folder in folders_of(analyses))]
         of = every if beginnings is None else beginnings
@@ -50,6 +50,7 @@ def check_files(files: RunFiles, beginnings: Sequence[str] | None = None) -> lis
             sentence = _compare(files, key, entry)
             if sentence is not None:
                 del files.entries[key]
+                files.unwritten |= bool(sentence)
                 found.append(sentence)
         if beginnings is None and any(entry.get("stale") for entry in files.entries.values()):
             remove_stale(files)
@@ -83,22 +84,33 @@ def remove_stale(files: RunFiles) -> None:
         del files.entries[key]
     if stale:
         files.manifest.write()
+        for name in {key.split("/")[1] for key in stale if key.startswith("analyses/")}:
+            _remove_place(files, Analysis(name, {}, False))
 
 
 def remove_analysis(files: RunFiles, analysis: Analysis) -> None:
     """Remove the files of an analysis, and its folders where nothing else is in them."""
     facts = files.manifest.facts
     assert facts is not None
-    for beginning in (analysis.results, analysis.figures):
-        for key in files.listed(beginning):
-            if "/" not in key.removeprefix(beginning):
-                files.remove(key)
+    for key in files_of(files.entries, analysis):
+        files.remove(key)
     if analysis.name == MAIN:
         facts["main"] = None
         facts.pop("significance", None)
     else:
         facts["analyses"].pop(analysis.name, None)
     files.manifest.write()
+    _remove_place(files, analysis)
+
+
+def files_of(keys: Iterable[str], analysis: Analysis) -> list[str]:
+    """Those files of a run that are of an analysis."""
+    of = (analysis.results, analysis.figures)
+    return [key for key in keys if key[: key.rfind("/") + 1] in of]
+
+
+def _remove_place(files: RunFiles, analysis: Analysis) -> None:
+    """Remove the lock of an analysis, and its folders where nothing is left in them."""
     where = files.where(f"{analysis.place}x")
     if where is not None:
         folder, _ = where
@@ -108,10 +120,21 @@ def remove_analysis(files: RunFiles, analysis: Analysis) -> None:
 
 
 def remove_states(files: RunFiles) -> None:
-    """Remove the states; who needs them reads them again."""
+    """Remove the states; who needs them reads them again.
+
+    The manifest says so first, so that a process that is killed leaves none that are believed. It
+    keeps their SHA-256, so that others in their place are noticed.
+    """
+    before = (files.manifest.facts or {}).get("states_before")
+    digests = {
+        key.removeprefix("states/"): files.entries[key]["sha256"]
+        for key in files.listed("states/")
+        if "sha256" in files.entries[key]
+    }
+    files.manifest.note(extracted=False, states_index=None, states_before=digests or before)
     for key in files.listed("states/"):
         files.remove(key)
-    files.manifest.note(extracted=False, states_index=None)
+    files.manifest.write()
 
 
 def _remove_empty(files: RunFiles, analysis: Analysis) -> None:

@@ -336,10 +336,12 @@ def test_where_a_question_goes():
     known[MAIN] |= {"shuffles": 9, "manifolds": None}
     some = find_analysis(less | {"shuffles": 9, "manifolds": ["chain", "torus"]}, None, known)
     assert some.name == "manifolds-chain_torus"
-    assert some.settings["protocol"] == "clean"
+    assert "protocol" not in some.settings  # until a command asks that depends on it
     assert find_analysis(less | {"permutations": 7}, None, known).name == MAIN
     known[MAIN] |= {"permutations": 200}
-    assert find_analysis(less | {"permutations": 7}, None, known).name == "permutations-7"
+    assert find_analysis(less | {"permutations": 201}, None, known).name == "permutations-201"
+    # A test of more permutations answers for fewer.
+    assert find_analysis(less | {"permutations": 7}, None, known).name == MAIN
     assert Options().as_name is None
 
 

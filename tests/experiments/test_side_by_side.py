@@ -55,8 +55,8 @@ def test_two_analyses_at_once_and_no_two_of_the_same(server, model, tmp_path):
     run = tmp_path / "run"
     base = ("--model", model, "--samples", 300, "--out", run)
     assert server.run(["reuse", *base])[0] == 0
-    lock = run / "analyses" / "source-Name" / ".lock"
-    first = _begun(["all", *base, "--source", "Name", "--permutations", 20], lock)
+    begun = run / "analyses" / "source-Name" / "results" / "similarity.csv"
+    first = _begun(["all", *base, "--source", "Name", "--permutations", 20], begun)
     try:
         # Another question of the same states, while the first has begun and goes on later.
         code, _ = server.run(["all", *base, "--source", "born", "--permutations", 20])
