@@ -235,7 +235,7 @@ def list_analyses(
     with _errors_in_one_line(debug=False):
         from experiments.runs.catalog import show
 
-        show(run, Screen(quiet=False))
+        show(run, Screen(stderr=False))
 
 
 @app.command("remove")
@@ -267,7 +267,11 @@ def remove_analysis(
 
 
 def _check_together(command: str, options: Options) -> None:
-    """Refuse options that do not go together."""
+    """Refuse options that do not go together, or names that are none."""
+    if options.as_name is not None:
+        from experiments.runs.analysis import check_name
+
+        check_name(options.as_name)
     if options.shuffles == 1:
         raise UsageError("--shuffles must be 0 or at least 2: one gives no standard deviation")
     if options.permutations == 0 and command == "significance":

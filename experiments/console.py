@@ -28,13 +28,15 @@ _CELL, _TITLE = 60, 100
 class Screen:
     """Notes, tables and progress bars; nothing at all when quiet.
 
+    They go to standard error, unless they are what a command is for.
+
     All that is printed comes through here, since names are anyone's: it is made
     :func:`~experiments.visible.visible`, and square brackets and colons are no markup.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, stderr: bool = True) -> None:
         self._console = Console(
-            stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False
+            stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False
         )
 
     def note(self, text: str) -> None:

@@ -57,6 +57,9 @@ class Declared:
         Smallest value of a number.
     read
         Makes the field's value of what was given.
+    decides
+        Whether results depend on it, so that another value is another question; experiments find
+        it in ``Setting.asked``.
     """
 
     group: str
@@ -67,6 +70,7 @@ class Declared:
     choices: tuple[str, ...] = ()
     least: int | None = None
     read: Callable[[Any], Any] = lambda value: value
+    decides: bool = False
 
     def why_not(self, command: str) -> str:
         """Why a command that it has no effect on refuses it, after its name."""
@@ -163,19 +167,29 @@ class Options:
         "post",
         choices=("post", "pre"),
     )
-    manifold: str = _option("Question", _ASKING, str, "Ideal shape of the labels.", "circular")
-    source: str = _option("Question", _ASKING, str, "Word or slot where the label is read.", SOURCE)
+    source: str = _option(
+        "Question", _ASKING, str, "Word or slot where the label is read.", SOURCE, decides=True
+    )
     destination: str = _option(
-        "Question", _ASKING, str, "Word or slot where it is needed.", DESTINATION
+        "Question", _ASKING, str, "Word or slot where it is needed.", DESTINATION, decides=True
     )
     distractor: str = _option(
-        "Question", _ASKING, str, "Word that has nothing to do with it.", DISTRACTOR
+        "Question",
+        _ASKING,
+        str,
+        "Word that has nothing to do with it.",
+        DISTRACTOR,
+        decides=True,
+    )
+    manifold: str = _option(
+        "Question", _ASKING, str, "Ideal shape of the labels.", "circular", decides=True
     )
     only_layers: str | None = _option(
         "Question",
         _ASKING,
         str,
         "Layers that are looked at, such as 0,5,10-15, of those that were kept. Default: all.",
+        decides=True,
     )
     analysis_seed: int | None = _option(
         "Question",
@@ -183,6 +197,7 @@ class Options:
         int,
         "Seed of folds, permutations and shuffles. Default: the study's folds.",
         least=0,
+        decides=True,
     )
     protocol: str = _option(
         "Question",

@@ -65,7 +65,7 @@ def read_settings(path: Path) -> Settings:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror})") from error
     except FilesError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error).partition(", and is not")[0]) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
     analyses = _analyses(path, found.pop(ANALYSIS, []))

@@ -153,6 +153,8 @@ class Experiment:
     verdict
         The hypothesis that is decided once this experiment is there, from the results of all;
         None where other results that it needs are missing.
+    chance
+        What unstructured data score on a circle by the study's protocol; may be empty.
     footnote
         What is said below the table of the summary; may be empty.
     holds_out
@@ -170,12 +172,16 @@ class Experiment:
     layout: Layout = SITES
     figure: Callable[[File, Shown], None] = draw_heatmap
     verdict: Callable[[Results], Verdict | None] | None = None
+    chance: str = ""
     footnote: str = ""
     holds_out: str | None = None
 
-    def caption(self, protocol: str) -> str:
-        """How the scores were made by a protocol, for its figure."""
-        return self.captions[protocol] + said_of(protocol)
+    def caption(self, facts: Mapping[str, Any]) -> str:
+        """How scores with these facts were made, for their figure."""
+        protocol = facts["protocol"]
+        on_a_circle = protocol == "study" and facts.get("manifold") == "circular"
+        chance = f" {self.chance}" if self.chance and on_a_circle else ""
+        return self.captions[protocol] + chance + said_of(protocol)
 
     def titled(self, model: str, scores: ScoreMap) -> str:
         """Title of its figure."""

@@ -79,9 +79,10 @@ INDEPENDENT = Experiment(
     help="is there a circle at each layer and word? (ridge, 3-fold)",
     title="is there a {shape}?",
     captions={
-        "study": f"{HOW}. On a circle unstructured data score about 0.35–0.40.",
+        "study": f"{HOW}.",
         "clean": f"{HOW} that never split equal sentences.",
     },
+    chance="On a circle unstructured data score about 0.35–0.40.",
     plan=_plan,
     figure=_draw,
     verdict=_smeared,

@@ -58,6 +58,8 @@ class Setting:
         Slot whose values are those of "slot".
     seed
         Of the folds, of permutations and of shuffles; None is the study's.
+    asked
+        The options on which results depend, by name.
     """
 
     states: Any
@@ -73,6 +75,7 @@ class Setting:
     held_out: Mapping[str, np.ndarray] = field(default_factory=dict)
     hold_out: str | None = None
     seed: int | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.designs.setting import FOLDS
 from experiments.figures import draw_winners
+from experiments.reports.significance import named
 from experiments.runs.inquiry import Inquiry
 from gpu_smds import Discovery
 from gpu_smds.maps.discovery import NOTHING, UNDEFINED
@@ -28,7 +29,7 @@ def report_discovery(inquiry: Inquiry, found: Discovery) -> None:
         facts["tokens"],
         landmarks,
         title=f"{inquiry.run.source.name}: which manifold is it?",
-        caption=_caption(shuffles),
+        caption=_caption(shuffles) + named(inquiry),
     )
     rows = []
     for m in np.argsort([-(winner == m).sum() for m in range(len(mean))], kind="stable"):

@@ -11,7 +11,13 @@ from experiments.designs.circle import circle
 from experiments.designs.experiment import ROLES, Shown, best_layer, shape_of
 from experiments.designs.setting import Setting, said_of
 from experiments.figures import CirclePanel, Model, draw_circle, draw_comparison
-from experiments.reports.significance import chance_band, draw_test, said, significant_sites
+from experiments.reports.significance import (
+    chance_band,
+    draw_test,
+    named,
+    said,
+    significant_sites,
+)
 from experiments.runs.inquiry import Inquiry
 from extract import month_starts
 from extract.prompts import MONTHS
@@ -27,13 +33,14 @@ def draw_analysis(
 ) -> list[File]:
     """Draw all figures that the results of an analysis allow."""
     name = inquiry.run.source.name
-    files = draw_results(inquiry.figure, name, results, tested)
+    files = draw_results(inquiry.figure, name, results, tested, named(inquiry))
     if tested is not None:
         files.append(draw_test(inquiry, tested, results.get(INDEPENDENT.name)))
     if setting is not None:
         study, kept = inquiry.options.prompts is None, inquiry.result("circle.safetensors")
         path = inquiry.figure("circle.png")
-        files += draw_projections(path, kept, name, setting, results, study)
+        note = named(inquiry)
+        files += draw_projections(path, kept, name, setting, results, study, note)
     return files
 
 
@@ -42,17 +49,18 @@ def draw_results(
     model: str,
     results: Mapping[str, ScoreMap],
     tested: SignificanceMap | None = None,
+    note: str = "",
 ) -> list[File]:
     """Draw the figure of every experiment at hand; returns the files.
 
     Where Exp 1 was tested, what is significant is outlined on its map, and its curves have the band
-    of chance.
+    of chance. ``note`` is added to all captions.
     """
     files = []
     for name, scores in results.items():
         path, facts = file(f"{name}.png"), scores.metadata
         row = every_experiment(facts.get("hold_out"))[name]
-        caption, marks = row.caption(facts["protocol"]), {}
+        caption, marks = row.caption(facts) + note, {}
         if tested is not None and row is INDEPENDENT:
             marks = {"significant": significant_sites(tested), "chance": chance_band(tested)}
             caption += f" {said(tested)} Grey: 95 % of the scores of permuted labels."
@@ -68,6 +76,7 @@ def draw_projections(
     setting: Setting,
     results: Mapping[str, ScoreMap],
     study_labels: bool,
+    note: str = "",
 ) -> list[File]:
     """Draw the circle at the landmarks of the best layer, whose points are written to ``kept``.
 
@@ -102,7 +111,7 @@ def draw_projections(
         caption=(
             "Every sentence projected by a map that was fitted without it (3 folds). Panels are "
             "turned, mirrored and scaled as a whole, the smallest label at the top. Grey: the "
-            "ideal circle." + said_of(setting.protocol)
+            "ideal circle." + said_of(setting.protocol) + note
         ),
     )
     return [path]
@@ -116,7 +125,7 @@ def draw_models(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -
             scores = results[INDEPENDENT.name]
             title = f"Is there a {shape_of(scores)}? (Exp 1)"
             facts = scores.metadata
-            caption = INDEPENDENT.caption(facts["protocol"])
+            caption = INDEPENDENT.caption(facts)
             shown.append(
                 Model(
                     name=name,

@@ -16,6 +16,11 @@ from experiments.runs.significance import NAME, listed
 from gpu_smds import ScoreMap, SignificanceMap
 
 
+def named(inquiry: Inquiry) -> str:
+    """Which analysis a figure is of, for the end of its caption; nothing for the first one."""
+    return f" Analysis: {inquiry.analysis.name}." if inquiry.analysis.name else ""
+
+
 def on_all_layers(found: SignificanceMap, values: np.ndarray) -> np.ndarray:
     """Values ``(tested layers, T)`` as ``(L, T)``, NaN at layers that were not tested."""
     tested, every = found.metadata["layers"], found.metadata["of_layers"]
@@ -73,7 +78,8 @@ def draw_test(
         title=f"{inquiry.run.source.name}: is the score of Exp 1 more than chance?",
         caption="z: score less its mean under permuted labels, in standard deviations. "
         + said(found)
-        + said_of(facts["protocol"]),
+        + said_of(facts["protocol"])
+        + named(inquiry),
     )
     return path
 

@@ -13,7 +13,7 @@ from experiments.designs import EXPERIMENTS, INDEPENDENT, every_experiment
 from experiments.designs.experiment import ROLES, Experiment, Verdict
 from experiments.reports.drawing import draw_analysis
 from experiments.reports.significance import draw_test, sentences
-from experiments.runs.experiments import kept_results
+from experiments.runs.experiments import every_result
 from experiments.runs.inquiry import Inquiry
 from experiments.visible import visible
 from gpu_smds import ScoreMap, SignificanceMap
@@ -79,12 +79,8 @@ def report(
     tested: SignificanceMap | None = None,
 ) -> None:
     """Print and keep the table, the verdicts and where the files are."""
-    run, screen = inquiry.run, inquiry.run.screen
-    if results.keys() >= {row.name for row in EXPERIMENTS if row.holds_out is None}:
-        facts = {"model": run.source.name, **summary_facts(results, tested)}
-        content = json.dumps(facts, indent=1, ensure_ascii=False)
-        inquiry.result("summary.json").write(content.encode("utf-8", "surrogatepass"))
-        inquiry.result("summary.txt").write(summary_text(results, tested).encode())
+    screen = inquiry.run.screen
+    _write_summary(inquiry, results, tested)
     _print_table(inquiry, results)
     for experiment in _experiments(results):
         if experiment.footnote:
@@ -100,7 +96,9 @@ def report(
 
 def report_test(inquiry: Inquiry, tested: SignificanceMap) -> None:
     """Draw the permutation test, on the map of Exp 1 too where there is one, and say its result."""
-    kept = kept_results(inquiry, [INDEPENDENT])
+    results = every_result(inquiry)
+    _write_summary(inquiry, results, tested)
+    kept = {name: scores for name, scores in results.items() if name == INDEPENDENT.name}
     files = draw_analysis(inquiry, kept, None, tested) if kept else [draw_test(inquiry, tested)]
     screen = inquiry.run.screen
     for sentence in sentences(tested):
@@ -108,6 +106,17 @@ def report_test(inquiry: Inquiry, tested: SignificanceMap) -> None:
     screen.note(f"results  {inquiry.results / 'significance.csv'}")
     for file in files:
         screen.note(f"figure   {file}")
+
+
+def _write_summary(
+    inquiry: Inquiry, results: Mapping[str, ScoreMap], tested: SignificanceMap | None
+) -> None:
+    """Keep table and verdicts, if all experiments are there that every protocol has."""
+    if results.keys() >= {row.name for row in EXPERIMENTS if row.holds_out is None}:
+        facts = {"model": inquiry.run.source.name, **summary_facts(results, tested)}
+        content = json.dumps(facts, indent=1, ensure_ascii=False)
+        inquiry.result("summary.json").write(content.encode("utf-8", "surrogatepass"))
+        inquiry.result("summary.txt").write(summary_text(results, tested).encode())
 
 
 def summary_text(results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None) -> str:

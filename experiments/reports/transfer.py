@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.designs.setting import Setting, said_of
 from experiments.figures import draw_layer_transfer, draw_transfer
+from experiments.reports.significance import named
 from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.transfer import Transfer
@@ -49,7 +50,7 @@ def report_transfer(inquiry: Inquiry, setting: Setting, found: Transfer) -> None
 def _draw(inquiry: Inquiry, setting: Setting, found: Transfer) -> list[RunFile]:
     facts, name = found.positions.metadata, inquiry.run.source.name
     words, tokens, landmarks = facts["words"], facts["tokens"], facts["landmarks"]
-    how = _HOW[setting.protocol] + said_of(setting.protocol)
+    how = _HOW[setting.protocol] + said_of(setting.protocol) + named(inquiry)
     layers = facts["layers"]
     stems = ("transfer", "transfer_layers", "subspaces")
     files = [inquiry.figure(f"{stem}.png") for stem in stems]
@@ -88,6 +89,7 @@ def _draw(inquiry: Inquiry, setting: Setting, found: Transfer) -> list[RunFile]:
             f"direction; two random maps of {setting.states.shape[3]} features have about "
             f"{_random_cosine(compared.angles.shape[2], setting.states.shape[3]):.2f}."
             + said_of(setting.protocol)
+            + named(inquiry)
         ),
         axes_labels=("map of", "map of"),
         colorbar_label="cosine",

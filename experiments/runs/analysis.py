@@ -13,7 +13,7 @@ from experiments.runs.known_files import NAME
 from extract import UsageError
 
 #: Settings that every analysis has.
-CORE = ("source", "destination", "distractor", "manifold", "only_layers", "analysis_seed")
+CORE = tuple(name for name, option in DECLARED.items() if option.decides)
 #: Settings that an analysis has once a command computed what they are of.
 LATER = ("permutations", "manifolds", "shuffles")
 #: Settings by which one analysis differs from another, in the order in which names say them. Only
@@ -143,11 +143,30 @@ def find_analysis(
             raise UsageError(refusal(named, known[stored], asked))
         return Analysis(stored, {**first, **known[stored]}, False)
     for name, settings in known.items():
-        if agree(settings, asked):
+        if agree(settings, asked) and _is_of(name, settings, asked, known.get(MAIN)):
             return Analysis(name, {**first, **settings}, False)
     if MAIN not in known:
         return Analysis(MAIN, first, True)
     return Analysis(_free_name(asked, known, default_hold_out), first, True)
+
+
+def _is_of(
+    name: str,
+    settings: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    main: Mapping[str, Any] | None,
+) -> bool:
+    """Whether an analysis that agrees with what is asked was also meant by it."""
+    if name == MAIN or main is None:
+        return True
+    # Who does not depend on the protocol means that of the first analysis.
+    held_out = () if "protocol" in asked else ("protocol", "hold_out")
+    if any(settings.get(key, main.get(key)) != main.get(key) for key in held_out):
+        return False
+    # One that differs from the first by what was computed only is the place of nothing else.
+    both = settings.keys() & main.keys() - {*LATER}
+    only_later = all(settings[key] == main[key] for key in both)
+    return not only_later or all(key in settings for key in asked if key in LATER)
 
 
 def agree(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -234,7 +253,7 @@ def _complete(noted: Mapping[str, Any]) -> dict[str, Any]:
     more = {name: noted[name] for name in SETTINGS if name in noted}
     if more.get("permutations") == 0:  # no test yet, so that any may follow
         del more["permutations"]
-    return {name: noted.get(name) for name in CORE} | more
+    return {name: noted.get(name, getattr(Options, name)) for name in CORE} | more
 
 
 def _free_name(

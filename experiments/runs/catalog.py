@@ -37,7 +37,9 @@ def show(path: Path, screen: Screen) -> None:
     if "shape" in manifest:
         n, layers, positions, d = manifest["shape"]
         shape = f"{n} sentences × {layers} layers × {positions} positions × {d} features"
-    read = "read" if manifest["extracted"] else "not read to the end, or not kept"
+    read = "read" if manifest["extracted"] else "not kept"
+    if not manifest["extracted"] and (path / "states" / "progress.jsonl").is_file():
+        read = "interrupted while they were read: the same command goes on"
     size = _size(folder, [key for key in manifest["files"] if key.startswith("states/")])
     screen.note(f"{folder}: {manifest['model']['name']}, {shape}, {read}, {size}")
     known = known_analyses(manifest, None)

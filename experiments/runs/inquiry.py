@@ -34,6 +34,9 @@ from experiments.runs.run import Run
 from experiments.runs.sites import columns_of, layers_of, only
 from extract import HiddenStates, UsageError
 
+#: Options that were always a part of what tells results apart.
+_ALWAYS = ("source", "destination", "distractor", "manifold")
+
 
 @dataclass
 class Inquiry:
@@ -82,13 +85,7 @@ class Inquiry:
         settings = settings_asked(command, asked, held_out_slot(asked, run.prompts))
         analysis = find_analysis(settings, asked.as_name, known, slot)
         if command == "figures" and analysis.is_new:
-            listed = ", ".join(map(shown_name, known))
-            raise UsageError(
-                f"{run.folder} holds no analysis with these settings, but {listed}: name one with "
-                "--as"
-                if known
-                else f"{run.folder} holds no results yet: start with gpu-smds all"
-            )
+            raise UsageError(_none_of(run, asked, known))
         options = _with_settings(command, asked, analysis.settings)
         inquiry = cls(run, command, asked, options, analysis, number)
         _ = inquiry.columns, inquiry.layers  # a word or a layer that is not there
@@ -206,18 +203,18 @@ class Inquiry:
     @property
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
-        options = self.options
-        asked: dict[str, str | int] = {
-            "manifold": options.manifold,
-            "source": options.source,
-            "destination": options.destination,
-            "distractor": options.distractor,
-            "protocol": options.protocol,
+        # Results of before an option could be given are those of its default.
+        asked = {"protocol": self.options.protocol} | {
+            name: value
+            for name, value in self._deciding.items()
+            if name in _ALWAYS or value != getattr(Options, name)
         }
-        # Results of before these could be asked for are those of their defaults.
-        more = {"only_layers": options.only_layers, "analysis_seed": options.analysis_seed}
-        asked |= {name: value for name, value in more.items() if value is not None}
         return {"states": self.run.identity, "experiments": asked}
+
+    @property
+    def _deciding(self) -> dict[str, Any]:
+        """The options on which results depend."""
+        return {name: getattr(self.options, name) for name in CORE}
 
     @cached_property
     def identity_hash(self) -> str:
@@ -271,7 +268,18 @@ class Inquiry:
             self.held_out,
             self.hold_out,
             self.options.analysis_seed,
+            self._deciding,
         )
+
+
+def _none_of(run: Run, asked: Options, known: Mapping[str, Any]) -> str:
+    """Why there is nothing to draw."""
+    if not known:
+        return f"{run.folder} holds no results yet: start with gpu-smds all"
+    listed = ", ".join(map(shown_name, known))
+    if asked.as_name is not None:
+        return f"{run.folder} holds no analysis {asked.as_name}, but {listed}"
+    return f"{run.folder} holds no analysis with these settings, but {listed}: name one with --as"
 
 
 def _with_settings(command: str, asked: Options, settings: Mapping[str, Any]) -> Options:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, with_config
 
+from experiments.options import DECLARED, spellings
 from experiments.runs.known_files import NAME as ANALYSIS
 from experiments.runs.known_files import is_known, names_of_0_1_0
 from extract import ExtractError, UsageError
@@ -192,24 +193,34 @@ def write_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:
     folder.replace(NAME, content.encode("utf-8", "surrogatepass"))
 
 
-def check_states(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def check_states(
+    folder: Path, found: dict[str, Any], wanted: dict[str, Any], may_replace: bool = True
+) -> None:
     """Compare the states that a folder holds with those that are asked for.
+
+    ``may_replace`` says whether the command could read others in their place.
 
     Raises
     ------
     UsageError
-        They differ; the message names the first differences.
+        They differ; the message names the first differences, and the options that would do.
     """
-    differences = [
-        f"{key} {_short(found.get(key))}, asked for {_short(value)}"
-        for key, value in wanted.items()
-        if found.get(key) != value
+    differing = [key for key, value in wanted.items() if found.get(key) != value]
+    if {"samples", "seed"} & {*differing} and "prompts" in differing:
+        differing.remove("prompts")  # of which these are the reason
+    if not differing:
+        return
+    said = [f"{key} {_short(found.get(key))}, asked for {_short(wanted[key])}" for key in differing]
+    given = [
+        f"{spellings(key)[0]} {found[key]}"
+        for key in differing
+        if key in DECLARED and isinstance(found.get(key), str | int)
     ]
-    if differences:
-        raise UsageError(
-            f"{folder} holds a run with {'; '.join(differences[:3])}: choose another --out, or "
-            "--force-states to replace it"
-        )
+    add = f"give {' '.join(given)}, or " if len(given) == len(differing) else ""
+    replace = ", or --force-states to replace it and its analyses" if may_replace else ""
+    raise UsageError(
+        f"{folder} holds a run with {'; '.join(said[:3])}: {add}choose another --out{replace}"
+    )
 
 
 def versions() -> dict[str, str]:
@@ -258,5 +269,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "default"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 48 else text[:45] + "…"

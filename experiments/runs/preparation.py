@@ -47,6 +47,9 @@ def prepare(
     run = _run_of(command, model, questions[0], folder, screen)
     # A name brings its settings, also where the folder is begun anew.
     known = known_in_folder(folder, run.prompts)
+    if run.fresh and known:
+        named = ", ".join(map(shown_name, known))
+        screen.warn(f"{folder}: the states and all analyses are replaced ({named})")
     asked = [with_settings_of_name(command, question, known) for question in questions]
     for question in asked:
         check_question(command, question, run.prompts)
@@ -66,7 +69,8 @@ def _run_of(command: str, model: str, options: Options, folder: RunFolder, scree
     run = Run(inputs, folder, found is None, screen)
     if found is None:
         return run
-    check_states(folder.path, found["identity"]["states"], run.identity)
+    may_replace = command != "figures"
+    check_states(folder.path, found["identity"]["states"], run.identity, may_replace)
     _check_fingerprint(run)
     half_read = reads and "states/progress.jsonl" in found["files"] and READ_BY not in found
     if run.is_of_0_1_0 and half_read:

@@ -18,7 +18,8 @@ from experiments.settings import ANALYSIS
 FILE = "run.toml"
 _HEAD = (
     "# The settings of this run. The same again, in another folder:\n"
-    f"# gpu-smds all --config {FILE} --out OTHER\n\n"
+    f"# gpu-smds all --config {FILE} --out OTHER\n"
+    "# (discover, transfer and significance likewise, by their own commands)\n\n"
 )
 
 
@@ -66,7 +67,8 @@ def settings_of(run: Run) -> dict[str, Any]:
         if of_group:
             tables[group.lower()] = of_group
     known = known_in(run)
-    tables[ANALYSIS] = [_analysis(run, name, settings) for name, settings in known.items()]
+    if known:
+        tables[ANALYSIS] = [_analysis(run, name, settings) for name, settings in known.items()]
     return tables
 
 

@@ -9,7 +9,7 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 
 from experiments.cli import app
-from experiments.designs.permutation import LIGHT, THOROUGH
+from experiments.designs.counts import LIGHT, THOROUGH
 from experiments.runs import significance
 from gpu_smds import ScoreMap, SignificanceMap
 
@@ -88,10 +88,10 @@ def test_a_thorough_test_replaces_the_light_one_and_is_kept(folder, model):
     run("all", "--model", model, *SIZE, "--out", folder)
     assert path.stat().st_mtime_ns == before
     # A number that is named is a question of its own.
-    assert "permutations 30 – another question" in run(*command, "--permutations", 30)
+    assert "permutations 1030 – another question" in run(*command, "--permutations", 1030)
     assert path.stat().st_mtime_ns == before
-    own = folder / "analyses" / "permutations-30" / "results" / "significance.safetensors"
-    assert SignificanceMap.load(own).metadata["n_permutations"] == 30
+    own = folder / "analyses" / "permutations-1030" / "results" / "significance.safetensors"
+    assert SignificanceMap.load(own).metadata["n_permutations"] == 1030
 
 
 def test_a_slow_test_takes_the_layers_of_the_curves(folder, model, tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ def test_files_are_named_after_what_was_held_out(one_call):
     held_out = one_call / "analyses/protocol-clean-hold-out-Month"
     assert (held_out / "figures/unseen_Month.png").exists()
     said = json.loads((held_out / "results/summary.json").read_text())
-    assert said["table"][-1]["experiment"] == "unseen_Month"
+    assert "unseen_Month" in [row["experiment"] for row in said["table"]]
 
 
 def test_a_run_is_repeated_from_the_settings_that_it_wrote(one_call, base, tmp_path):
@@ -211,9 +211,22 @@ def test_other_shapes_and_shuffles_are_other_questions(base, tmp_path):
 def test_more_permutations_are_another_question_where_they_are_named(base, tmp_path):
     run("all", *base, "--permutations", 5, "--out", tmp_path)
     before = (tmp_path / "results/significance.csv").read_bytes()
-    run("significance", *base, "--permutations", 6, "--out", tmp_path)
+    said = run("significance", *base, "--permutations", 6, "--out", tmp_path)
+    assert "permutations 6 – another question" in said
     assert (tmp_path / "results/significance.csv").read_bytes() == before
     assert (tmp_path / "analyses/permutations-6/results/significance.csv").exists()
+    # A test of more answers for fewer, and what was asked by the name stays.
+    run("all", *base, "--permutations", 4, "--out", tmp_path)
+    run("all", *base, "--as", "main", "--out", tmp_path)
+    run("all", *base, "--permutations", 0, "--out", tmp_path)
+    assert (tmp_path / "results/significance.csv").read_bytes() == before
+    assert json.loads((tmp_path / "results/summary.json").read_text())["significance"]
+    run("all", *base, "--force", "--out", tmp_path)
+    assert (tmp_path / "results/significance.csv").read_bytes() == before
+    assert {path.name for path in (tmp_path / "analyses").iterdir()} == {"permutations-6"}
+    # Layers of the curves are among those that were tested.
+    run("all", *base, "--test-layers", "curves", "--out", tmp_path)
+    assert (tmp_path / "results/significance.csv").read_bytes() == before
 
 
 def _loaded(path):
