@@ -206,10 +206,10 @@ def check_states(
         They differ; the message names the first differences, and the options that would do.
     """
     differing = [key for key, value in wanted.items() if found.get(key) != value]
-    if {"samples", "seed"} & {*differing} and "prompts" in differing:
-        differing.remove("prompts")  # of which these are the reason
     if not differing:
         return
+    if {"samples", "seed"} & {*differing}:  # which are the reason of other prompts
+        differing = [key for key in differing if key != "prompts"]
     said = [f"{key} {_short(found.get(key))}, asked for {_short(wanted[key])}" for key in differing]
     given = [
         f"{spellings(key)[0]} {found[key]}"

@@ -150,8 +150,8 @@ def test_the_same_command_uses_what_is_there(finished, models, monkeypatch):
         (("--samples", 50), "samples 40, asked for 50"),
         (("--seed", 7), "seed 42, asked for 7"),
         (("--positions", "raw"), 'positions "word", asked for "raw"'),
-        (("--layers", "0,2"), 'layers null, asked for "0,2"'),
-        (("--dtype", "bfloat16"), 'dtype null, asked for "bfloat16"'),
+        (("--layers", "0,2"), 'layers default, asked for "0,2"'),
+        (("--dtype", "bfloat16"), 'dtype default, asked for "bfloat16"'),
     ],
 )
 def test_other_options_in_the_same_folder(finished, models, change, named):

@@ -285,7 +285,7 @@ def test_results_of_a_slot_that_had_another_name(base, tmp_path, one_call):
         ("[run]\nas = 'x'\n[[analysis]]\n", "as stands in [run]: it belongs to each [[analysis]]"),
         ("[analyses]\n", "unknown table [analyses]: did you mean 'analysis'?"),
         ("[sentences]\nsamples = 61", "holds a run with"),
-        ("[sentences]\nlayers = '0,1'", "holds a run with layers null, asked for"),
+        ("[sentences]\nlayers = '0,1'", "holds a run with layers default, asked for"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_one_line_and_write_nothing(one_call, base, tmp_path, text, says):

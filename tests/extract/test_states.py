@@ -59,7 +59,7 @@ def test_damaged_files_are_named(tmp_path, damage):
         named = "index.json"
         (tmp_path / named).write_text("{")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(ExtractError, match="--force") as error:
+    with pytest.raises(ExtractError, match="remove the states") as error:
         HiddenStates.open(tmp_path)
     assert named in str(error.value)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -68,7 +68,7 @@ def test_damaged_files_are_named(tmp_path, damage):
 @pytest.mark.parametrize("content", ["[]", "{}", '{"files": []}', '{"files": {}}'])
 def test_index_that_is_not_ours(tmp_path, content):
     (tmp_path / "index.json").write_text(content)
-    with pytest.raises(ExtractError, match=r"index\.json cannot be read .* --force"):
+    with pytest.raises(ExtractError, match=r"index\.json cannot be read .* remove the states"):
         HiddenStates.open(tmp_path)
 
 
