@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.console import Screen
 from experiments.designs import INDEPENDENT
+from experiments.designs.permutation import LEVEL
 from experiments.options import Options
 from experiments.reports.discovery import report_discovery
 from experiments.reports.drawing import draw_analysis, draw_models
@@ -67,6 +68,7 @@ def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
     for _, inquiries in runs:
         for inquiry in inquiries:
             check_sizes(inquiry)
+    _warn_of_few(questions, screen)
     finished = []
     with ExitStack() as stack:
         # Who reads the model has the folder for itself.
@@ -88,6 +90,17 @@ def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
             release_memory()
     if command in ("all", "figures") and len(runs) > 1:
         _compare(paths[0].parent, finished, screen)
+
+
+def _warn_of_few(questions: Sequence[Options], screen: Screen) -> None:
+    """Say so where no p can be small enough, before hours of work."""
+    least = round(1 / LEVEL) - 1
+    counts = {question.permutations for question in questions if question.permutations}
+    for count in sorted(count for count in counts if count < least):
+        screen.warn(
+            f"--permutations {count}: the smallest p is 1/{count + 1}, so that nothing can be "
+            f"significant at {LEVEL:.0%}: give at least {least}"
+        )
 
 
 def _check_names(asked: Sequence[Sequence[Inquiry]]) -> None:

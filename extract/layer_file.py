@@ -85,8 +85,8 @@ class LayerFile:
             except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 reason = " ".join(f"{error}".split())[:200]
                 raise ExtractError(
-                    f"{path} is not a file of hidden states ({reason}): extract again with "
-                    "--force-states"
+                    f"{path} is not a file of hidden states ({reason}): remove the states "
+                    "(gpu-smds remove RUN --states), so that they are read again"
                 ) from error
             return cls(file, path, begin, shape, dtype, metadata)
 
@@ -157,8 +157,8 @@ class LayerFile:
             count = os.preadv(self._descriptor, [target[:_MOST_READ]], place)
             if not count:
                 raise ExtractError(
-                    f"{self.path} was cut short while it was read: extract again with "
-                    "--force-states"
+                    f"{self.path} was cut short while it was read: remove the states (gpu-smds "
+                    "remove RUN --states), so that they are read again"
                 )
             target, place = target[count:], place + count
 

@@ -63,12 +63,23 @@ class HiddenStates:
         """Dtype the states were computed in."""
         return self.tensors[0].dtype
 
-    def __getitem__(self, index: tuple[Any, ...]) -> Tensor:
-        """Basic indexing: rows, one layer, then positions and features."""
-        rows, layer, *rest = index
-        if not isinstance(layer, int | np.integer):
-            raise IndexError("hidden states are read one layer at a time: X[:, layer, a:b]")
-        return self.tensors[int(layer)][(rows, *rest)]
+    def __getitem__(self, index: Any) -> Tensor:
+        """Index as numpy does: integers, slices and ``...``, and a list or mask on one axis.
+
+        Only the layers that are asked for are read: ``X[:, 7]`` reads one, ``X[0]`` a row of each.
+
+        Raises
+        ------
+        IndexError
+            More than four indices, two lists, a new axis, or beyond the states.
+        """
+        rows, layers, *rest = _selectors(index)
+        if isinstance(layers, int):
+            return self.tensors[layers][(rows, *rest)]
+        chosen = np.arange(len(self.tensors))[layers].tolist()
+        parts = [self.tensors[number][(rows, *rest)] for number in chosen or [0]]
+        found = torch.stack(parts, dim=0 if isinstance(rows, int) else 1)
+        return found if chosen else found.narrow(0 if isinstance(rows, int) else 1, 0, 0)
 
     @classmethod
     def open(cls, folder: Path | str | Folder, verify: bool = True) -> Self:
@@ -201,3 +212,25 @@ def layer_name(layer: int) -> str:
 def _reason(error: BaseException) -> str:
     text = (error.strerror or "") if isinstance(error, OSError) else " ".join(str(error).split())
     return (text or type(error).__name__)[:200]
+
+
+def _selectors(index: Any) -> list[Any]:
+    """One index for each of the four axes; integers as ``int``."""
+    given = list(index) if isinstance(index, tuple) else [index]
+    dots = [i for i, one in enumerate(given) if one is Ellipsis]
+    if len(dots) > 1 or len(given) - len(dots) > 4:
+        raise IndexError("hidden states have four axes: samples, layers, positions, features")
+    missing = [slice(None)] * (4 - len(given) + len(dots))
+    at = dots[0] if dots else len(given)
+    given = [*given[:at], *missing, *given[at + 1 :]]
+    if any(one is None for one in given):
+        raise IndexError("hidden states take no new axis: index the tensor that they give")
+    found = [int(one) if isinstance(one, int | np.integer) else one for one in given]
+    lists = [i for i, one in enumerate(found) if not isinstance(one, int | slice)]
+    taken = [i for i, one in enumerate(found) if not isinstance(one, slice)]
+    # Where integers and a list are apart, numpy moves the axis of the list to the front.
+    if len(lists) > 1 or (lists and taken[-1] - taken[0] >= len(taken)):
+        raise IndexError(
+            "hidden states take a list or a mask on one axis: index the tensor that they give"
+        )
+    return found

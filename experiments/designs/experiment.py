@@ -109,12 +109,16 @@ class Shown:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A hypothesis, whether the numbers support it (None: undecided), and the numbers."""
+    """A hypothesis, whether the numbers support it (None: undecided), and the numbers.
+
+    ``why_not`` says why it cannot be tested.
+    """
 
     name: str
     claim: str
     supported: bool | None
     numbers: str
+    why_not: str | None = None
 
 
 def draw_heatmap(file: File, shown: Shown) -> None:
@@ -195,7 +199,26 @@ class Experiment:
         return f", {self.name}" if self.help else ""
 
 
+#: What the shapes are called, in the singular.
+_NOUNS = {
+    "circular": "circle",
+    "discrete_circular": "ring of steps",
+    "semicircular": "half circle",
+    "euclidean": "flat space",
+    "log_linear": "logarithmic line",
+    "cluster": "set of clusters",
+    "chain": "chain",
+    "spiral": "spiral",
+    "hierarchical": "tree",
+    "spherical": "sphere",
+    "cylindrical": "cylinder",
+    "torus": "torus",
+    "klein_bottle": "Klein bottle",
+    "polytope": "polytope",
+}
+
+
 def shape_of(scores: ScoreMap) -> str:
     """What a result looked for, as a noun."""
     manifold = str(scores.metadata.get("manifold", "circular"))
-    return "circle" if manifold == "circular" else f"{manifold.replace('_', ' ')} manifold"
+    return _NOUNS.get(manifold, f"{manifold.replace('_', ' ')} manifold")

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.designs.experiment import ROLES, Experiment, Results, Shown, Verdict, best_layer
+from experiments.designs.experiment import (
+    ROLES,
+    Experiment,
+    Results,
+    Shown,
+    Verdict,
+    best_layer,
+    shape_of,
+)
 from experiments.designs.setting import Setting, cross_validation
 
 if TYPE_CHECKING:
@@ -68,7 +76,7 @@ def _stretched(results: Results) -> Verdict | None:
             falls.append(free - stiff)
     return Verdict(
         "H3",
-        "a stretched circle, not a rigid one: the score falls from Exp 1 to Exp 4",
+        f"a stretched {shape_of(rigid)}, not a rigid one: the score falls from Exp 1 to Exp 4",
         bool(min(falls) > FALLS) if np.isfinite(falls).all() else None,
         f"at layer {independent.metadata['layers'][layer]}: {', '.join(parts)}",
     )

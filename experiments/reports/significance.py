@@ -108,6 +108,17 @@ def sentences(found: SignificanceMap) -> list[str]:
     return [text, ", ".join(parts)]
 
 
+def source_holds_nothing(found: SignificanceMap) -> str | None:
+    """Why nothing follows from a test for the label at the source; None where it is there."""
+    facts, count = found.metadata, found.metadata["n_permutations"]
+    source = facts["landmarks"]["source"]
+    if found.significant(LEVEL)[:, source].any():
+        return None
+    if 1 / (count + 1) > LEVEL:
+        return f"{count} permutations cannot show anything at {LEVEL:.0%}"
+    return f"{facts['words'][source]} is nowhere significant"
+
+
 def _where(flags: np.ndarray, layers: Sequence[int]) -> str:
     """At which of the tested layers a word is significant."""
     at = np.flatnonzero(flags)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from experiments.designs import EXPERIMENTS, INDEPENDENT, every_experiment
 from experiments.designs.experiment import ROLES, Experiment, Verdict
 from experiments.reports.drawing import draw_analysis
-from experiments.reports.significance import draw_test, sentences
+from experiments.reports.significance import draw_test, sentences, source_holds_nothing
 from experiments.runs.experiments import every_result
 from experiments.runs.inquiry import Inquiry
 from experiments.visible import visible
@@ -53,11 +53,20 @@ def rows(results: Mapping[str, ScoreMap]) -> list[Row]:
     return table
 
 
-def verdicts(results: Mapping[str, ScoreMap]) -> list[Verdict]:
-    """The hypotheses, as far as the experiments that they need were run."""
+def verdicts(
+    results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None
+) -> list[Verdict]:
+    """The hypotheses, as far as the experiments that they need were run.
+
+    They are of what happens to the label that the source holds. Where a test found that it holds
+    none, they are not judged.
+    """
     asked = [row.verdict for row in _experiments(results) if row.verdict is not None]
-    found = [verdict(results) for verdict in asked]
-    return [verdict for verdict in found if verdict is not None]
+    found = [verdict for verdict in (judge(results) for judge in asked) if verdict is not None]
+    why_not = None if tested is None else source_holds_nothing(tested)
+    if why_not is None:
+        return found
+    return [replace(verdict, supported=None, why_not=why_not) for verdict in found]
 
 
 def summary_facts(
@@ -67,7 +76,7 @@ def summary_facts(
     return {
         "protocol": next(iter(results.values())).metadata["protocol"],
         "table": [asdict(row) for row in rows(results)],
-        "verdicts": [asdict(verdict) for verdict in verdicts(results)],
+        "verdicts": [asdict(verdict) for verdict in verdicts(results, tested)],
         "significance": sentences(tested) if tested is not None else [],
     }
 
@@ -85,7 +94,7 @@ def report(
     for experiment in _experiments(results):
         if experiment.footnote:
             screen.note(experiment.footnote)
-    for verdict in verdicts(results):
+    for verdict in verdicts(results, tested):
         screen.note(_verdict_text(verdict))
     for sentence in sentences(tested) if tested is not None else []:
         screen.note(sentence)
@@ -121,7 +130,7 @@ def _write_summary(
 
 def summary_text(results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None) -> str:
     """The verdicts and the result of the permutation test as plain text, safe to print."""
-    lines = [_verdict_text(verdict) for verdict in verdicts(results)]
+    lines = [_verdict_text(verdict) for verdict in verdicts(results, tested)]
     lines += sentences(tested) if tested is not None else []
     return "".join(f"{visible(line)}\n" for line in lines)
 
@@ -162,6 +171,8 @@ def _experiments(results: Mapping[str, ScoreMap]) -> list[Experiment]:
 
 
 def _verdict_text(verdict: Verdict) -> str:
+    if verdict.why_not is not None:
+        return f"{verdict.name} cannot be tested: {verdict.why_not} – {verdict.claim}."
     outcome = {True: "supported", False: "not supported", None: "undecided"}[verdict.supported]
     return f"{verdict.name} {outcome} – {verdict.claim}. {verdict.numbers}."
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from experiments.console import Screen
 from experiments.options import Options
-from experiments.runs.analysis import shown_name, will_compute
+from experiments.runs.analysis import shown_name, stored_name, will_compute
 from experiments.runs.extraction import READ_BY
 from experiments.runs.folder import RunFolder
 from experiments.runs.inputs import Inputs, check_manifolds, check_question
@@ -18,6 +19,7 @@ from experiments.runs.questions import known_in, known_in_folder, with_settings_
 from experiments.runs.room import check_room
 from experiments.runs.run import Run
 from experiments.runs.sites import canonical
+from experiments.runs.source import with_source, with_words
 from extract import UsageError
 
 
@@ -51,6 +53,7 @@ def prepare(
         named = ", ".join(map(shown_name, known))
         screen.warn(f"{folder}: the states and all analyses are replaced ({named})")
     asked = [with_settings_of_name(command, question, known) for question in questions]
+    asked = _with_landmarks(command, asked, run, known)
     for question in asked:
         check_question(command, question, run.prompts)
     run.inputs = replace(run.inputs, options=asked[0])
@@ -80,6 +83,23 @@ def _run_of(command: str, model: str, options: Options, folder: RunFolder, scree
         )
         return replace(run, fresh=True)
     return run
+
+
+def _with_landmarks(
+    command: str, questions: Sequence[Options], run: Run, known: Mapping[str, Any]
+) -> list[Options]:
+    """The questions with words as the sentences have them, and a source where none is named."""
+    found, said = [], set()
+    for question in questions:
+        question = with_words(question, run.prompts)
+        is_named = question.as_name is not None and stored_name(question.as_name) in known
+        if command != "extract" and not is_named:  # a name brings its source
+            question, sentence = with_source(question, run.prompts)
+            if sentence is not None and sentence not in said:
+                run.screen.note(sentence)
+                said.add(sentence)
+        found.append(question)
+    return found
 
 
 def _plan_of(run: Run) -> Plan:

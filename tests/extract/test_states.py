@@ -72,6 +72,43 @@ def test_index_that_is_not_ours(tmp_path, content):
         HiddenStates.open(tmp_path)
 
 
-def test_layers_are_read_one_at_a_time():
-    with pytest.raises(IndexError, match="one layer at a time"):
-        _write(None)[0][:, 0:2]
+INDICES = [
+    *(0, -1, slice(5), slice(1, 4, 2), ..., [2, 0], (slice(None), 0), (0, 1), (0, 1, 1, 3)),
+    *((..., 0), (slice(None), slice(1, 3)), (slice(None), slice(0, 0)), (slice(None), [2, 0])),
+    *((slice(None), -1, slice(1, 2)), (0, ..., 1), ([0, 2], 1), (0, [1, 2]), (1, slice(None), 0)),
+    *((slice(None), 0, [1, 0]), (slice(None), slice(None), 1, 0), (np.int64(1), np.int64(0))),
+    *((slice(None), np.array([True, False, True])), (slice(None), slice(None, None, 2), 0)),
+]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+@pytest.mark.parametrize("kept", [True, False])
+def test_states_index_as_numpy_does(tmp_path, index, kept):
+    states, arrays = _indexed(None if kept else tmp_path)
+    assert states.shape == (4, 3, 2, 5)
+    np.testing.assert_array_equal(states[index].numpy(), arrays[index])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        *((0, 0, 0, 0, 0), (..., ...), None, (0, None), ([0, 1], [0, 1])),
+        *(4, (0, 3), (slice(None), [0], slice(None), 0), (0, slice(None), [1])),
+    ],
+    ids=str,
+)
+def test_what_is_no_index_is_one_line(index):
+    with pytest.raises(IndexError) as error:
+        _indexed(None)[0][index]
+    assert len(str(error.value).splitlines()) == 1
+
+
+def _indexed(folder):
+    """States ``(4, 3, 2, 5)`` of numbers that are all different, and the same as an array."""
+    arrays = np.arange(4 * 3 * 2 * 5, dtype=np.float32).reshape(4, 3, 2, 5)
+    rows = np.arange(4)
+    writer = StatesWriter(folder, (0, 1, 2), (4, 2, 5), torch.float32, {}, [rows])
+    writer.write(rows, [torch.from_numpy(arrays[:, layer]) for layer in range(3)])
+    states, saved = writer.finish()
+    saved()
+    return states, arrays

@@ -1,0 +1,102 @@
+"""Which slot of one's own sentences is the source, and what is judged where it holds nothing."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import small_figures
+from matplotlib.figure import Figure
+from tiny_models import save_tiny
+from typer.testing import CliRunner
+
+from experiments.cli import app
+from experiments.runs.source import predicts
+
+NAMES = ("Hope", "Carl", "Rosa", "Liam")
+
+
+def run(*arguments, expect=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == expect, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", small_figures.savefig)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", "llama", "together", bos=True)
+
+
+def _write(path, header, rows):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def hours(tmp_path_factory):
+    rows = [
+        f"{name} called at {hour:02d}:00 sharp.,{hour},{name},{hour:02d}:00"
+        for hour in range(24)
+        for name in NAMES
+    ]
+    path = tmp_path_factory.mktemp("prompts") / "hours.csv"
+    return _write(path, "text,label,name,time", rows)
+
+
+def test_the_source_is_the_slot_that_predicts_the_label(model, hours, tmp_path):
+    base = ("all", "--model", model, "--prompts", hours, "--permutations", 19, "--out", tmp_path)
+    said = run(*base)
+    assert "source: time, which predicts the label best on rows held out (R²: name 0.00" in said
+    facts = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert "time" in facts["verdicts"][0]["claim"]
+    # In any case of letters, and by no other name.
+    assert "analyses/" not in run(*base, "--source", "Time")
+    error = run(*base, "--source", "when", expect=2)
+    assert "no word 'when' for the source; there are: name, called, at, time, sharp" in error
+
+
+def test_what_the_source_does_not_hold_is_not_judged(model, hours, tmp_path):
+    base = ("all", "--model", model, "--prompts", hours, "--out", tmp_path, "--source", "name")
+    said = run(*base, "--permutations", 39)
+    facts = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert [verdict["supported"] for verdict in facts["verdicts"]] == [None] * len(
+        facts["verdicts"]
+    )
+    assert "H2 cannot be tested: name is nowhere significant" in said
+    assert "supported" not in said
+    said = run(*base, "--permutations", 5, "--as", "few")
+    assert "--permutations 5: the smallest p is 1/6" in said
+    assert "give at least 19" in said
+    assert "H2 cannot be tested: 5 permutations cannot show anything at 5%" in said
+
+
+def test_two_that_predict_alike_are_asked_for(model, tmp_path):
+    rows = [
+        f"It is the day {day} or {day + 100} now.,{day / 50},{day},{day + 100}" for day in range(50)
+    ]
+    path = _write(tmp_path / "twice.csv", "text,label,First,Second", rows)
+    base = ("reuse", "--model", model, "--prompts", path, "--out", tmp_path / "run")
+    said = run(*base, expect=2)
+    assert re.search(r"equally well on rows held out \(R²: First (0\.9\d|1\.00), Second", said)
+    assert "such as --source First" in said
+    assert not (tmp_path / "run").exists()
+    run(*base, "--source", "second")
+
+
+def test_what_predicts():
+    rng = np.random.default_rng(0)
+    y = rng.random(120)
+    assert predicts(tuple(f"{value:.3f}" for value in y), y) > 0.95
+    assert predicts(tuple("abcdefgh"[int(8 * value)] for value in y), y) > 0.9
+    assert predicts(tuple(rng.permutation([f"{value:.3f}" for value in y])), y) < 0.1
+    assert predicts(tuple(f"word{i}" for i in rng.integers(0, 6, 120)), y) < 0.1
+    assert predicts(tuple(f"only-{i:03d}x" for i in range(120)), y) < 0.2
+    many = np.stack([np.cos(y), np.sin(y)], axis=1)
+    assert predicts(tuple(f"{value:.3f}" for value in y), many) > 0.95
