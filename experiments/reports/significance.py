@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.designs.experiment import ROLES
-from experiments.designs.permutation import LEVEL
+from experiments.designs.permutation import LEVEL, STUCK
 from experiments.designs.setting import said_of
 from experiments.figures import draw_significance
 from experiments.runs.files import RunFile
@@ -50,6 +50,24 @@ def said(found: SignificanceMap) -> str:
         f"Outline: family-wise p at most {LEVEL:g} over all tested sites ({at}), by "
         f"{facts['n_permutations']} permutations of the labels within the folds, equal sentences "
         "together."
+    )
+
+
+def _exchanged(found: SignificanceMap) -> str | None:
+    """What the test exchanged, and the smallest p; None where a sentence is its own unit."""
+    facts = found.metadata
+    if not facts.get("repeated"):
+        return None
+    least = max(1 / (facts["n_permutations"] + 1), 10.0 ** -facts["log10_exchanges"])
+    return (
+        f"exchanged: the labels of {facts['units']} groups of equal sentences, in "
+        f"10^{facts['log10_exchanges']:.0f} ways; the smallest p is {least:.2g}"
+        + (
+            f"; {facts['unchanged']:.0%} of the labels stay what they are under a permutation, so "
+            "that the test finds less than there is"
+            if facts["unchanged"] > STUCK
+            else ""
+        )
     )
 
 
@@ -105,7 +123,8 @@ def sentences(found: SignificanceMap) -> list[str]:
         for role in ROLES
         if role in landmarks
     ]
-    return [text, ", ".join(parts)]
+    exchanged = _exchanged(found)
+    return [text, ", ".join(parts), *([exchanged] if exchanged else [])]
 
 
 def source_holds_nothing(found: SignificanceMap) -> str | None:

@@ -56,6 +56,7 @@ def prepare(
     asked = _with_landmarks(command, asked, run, known)
     for question in asked:
         check_question(command, question, run.prompts)
+    _say_repeats(run)
     run.inputs = replace(run.inputs, options=asked[0])
     if command != "figures" and not run.has_states:
         run.plan = _plan_of(run)
@@ -83,6 +84,13 @@ def _run_of(command: str, model: str, options: Options, folder: RunFolder, scree
         )
         return replace(run, fresh=True)
     return run
+
+
+def _say_repeats(run: Run) -> None:
+    """Say how many sentences repeat another one: they are no samples of their own."""
+    n, different = len(run.prompts), len(set(run.prompts.texts))
+    if different < n:
+        run.screen.note(f"{n - different} of {n} sentences repeat another one: {different} differ")
 
 
 def _with_landmarks(

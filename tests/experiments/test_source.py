@@ -11,7 +11,12 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 
 from experiments.cli import app
+from experiments.designs.permutation import exchange_facts
+from experiments.designs.setting import Setting, cross_validation
 from experiments.runs.source import predicts
+from extract import study_prompts
+from gpu_smds.crossval.folds import resolve_folds
+from gpu_smds.inference.permutations import draw_permutations, exchange_blocks
 
 NAMES = ("Hope", "Carl", "Rosa", "Liam")
 
@@ -100,3 +105,44 @@ def test_what_predicts():
     assert predicts(tuple(f"only-{i:03d}x" for i in range(120)), y) < 0.2
     many = np.stack([np.cos(y), np.sin(y)], axis=1)
     assert predicts(tuple(f"{value:.3f}" for value in y), many) > 0.95
+
+
+@pytest.fixture(scope="module")
+def weekdays(tmp_path_factory):
+    days = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    rows = [
+        f"{name} rests on {day} again.,{number / 7},{name},{day}"
+        for _ in range(5)
+        for number, day in enumerate(days)
+        for name in (*NAMES, "Emma", "Noah")
+    ]
+    path = tmp_path_factory.mktemp("prompts") / "days.csv"
+    return _write(path, "text,label,Name,Day", rows)
+
+
+def test_repeated_sentences_are_said(model, weekdays, tmp_path):
+    """Before anything is computed, and with what the test could exchange."""
+    base = ("--model", model, "--prompts", weekdays, "--out", tmp_path, "--source", "Day")
+    said = run("all", *base, "--permutations", 199)
+    assert "168 of 210 sentences repeat another one: 42 differ" in said
+    assert said.index("repeat another one") < said.index("reading sentences")
+    assert "exchanged: the labels of 42 groups of equal sentences, in 10^13 ways" in said
+    assert "the smallest p is 0.005; 42% of the labels stay what they are" in said
+    facts = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert len(facts["significance"]) == 3
+
+
+def test_in_the_studys_sentences_hardly_any_label_stays():
+    prompts = study_prompts(400)
+    sentences = np.unique(np.array(prompts.texts), return_inverse=True)[1]
+    setting = Setting(None, prompts.labels, (0,), 1, 0, sentences=sentences)
+    facts = exchange_facts(setting)
+    assert facts["repeated"]
+    assert facts["units"] == len(set(prompts.texts))
+    assert facts["log10_exchanges"] > 100
+    # As often as drawn permutations leave them.
+    folds = resolve_folds(cross_validation(setting), prompts.labels)
+    blocks = exchange_blocks(folds, 400)
+    drawn = draw_permutations(blocks, sentences, "whole_groups", 200, 0)
+    left = (prompts.labels[drawn] == prompts.labels).mean()
+    assert abs(left - facts["unchanged"]) < 0.01
