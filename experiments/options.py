@@ -15,7 +15,7 @@ from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
 
 #: The commands and what each does, in the order of the help.
 COMMANDS = {
-    "all": "The whole study: extract, four experiments, figures and a summary.",
+    "all": "The whole study: extract, the experiments, figures and a summary.",
     "extract": "Read the sentences and save the hidden states.",
     **{row.name: f"Exp {row.number}: {row.help}" for row in EXPERIMENTS if row.help},
     "significance": "Is it more than chance? Permutation test of Exp 1 at every layer and word.",
@@ -76,7 +76,8 @@ class Declared:
         """Why a command that it has no effect on refuses it, after its name."""
         if len(self.commands) > 3:
             return f"has no effect on {command}: leave it out"
-        listed = " and ".join(name for name in COMMANDS if name in self.commands)
+        *most, last = (name for name in COMMANDS if name in self.commands)
+        listed = f"{', '.join(most)} and {last}" if most else last
         return f"is for {listed}, not for {command}"
 
 

@@ -82,9 +82,9 @@ def settings_asked(command: str, options: Options, hold_out: str | None) -> dict
         asked["hold_out"] = hold_out
     if command in DECLARED["permutations"].commands and options.permutations:
         asked["permutations"] = options.permutations
-    if asked.get("manifolds") is not None:
-        asked["manifolds"] = list(asked["manifolds"])
-    return dict(options.of_file) | asked
+    asked = dict(options.of_file) | asked
+    # As a manifest holds them.
+    return {name: list(of) if isinstance(of, tuple) else of for name, of in asked.items()}
 
 
 def will_compute(command: str, options: Options) -> dict[str, Any]:

@@ -146,10 +146,11 @@ class Inquiry:
         self._note_settings(whole)
 
     def _note_settings(self, settings: Mapping[str, Any]) -> None:
+        # What is noted and left out of the settings, that no test was asked for, stays.
         if self.analysis.name == MAIN:
-            self.note(main=dict(settings))
+            self.note(main={**(self.facts.get("main") or {}), **settings})
         elif self.analysis.name != CLEAN:  # which earlier versions kept without a note
-            self.note(settings=dict(settings))
+            self.note(settings={**self.facts.get("settings", {}), **settings})
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -216,7 +216,9 @@ def fingerprint(*parts: Any) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            part = part.detach().cpu().flatten().view(torch.uint8).numpy()
+            # An empty tensor has strides that cannot be viewed as bytes.
+            flat = part.detach().cpu().flatten() if part.numel() else torch.empty(0)
+            part = flat.view(torch.uint8).numpy()
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype} {part.shape}".encode())
             digest.update(np.ascontiguousarray(part).tobytes())

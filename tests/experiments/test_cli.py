@@ -19,6 +19,7 @@ from tiny_models import save_tiny
 from typer.testing import CliRunner
 
 from experiments.cli import app
+from experiments.designs import experiments_of
 from extract import HiddenStates
 from gpu_smds import ScoreMap
 
@@ -27,7 +28,7 @@ MODELS = {
     "llama": {"architecture": "llama", "digits": "together", "bos": True},
     "qwen2": {"architecture": "qwen2", "digits": "split"},
 }
-EXPERIMENTS = ("independent", "similarity", "reuse", "rigid")
+EXPERIMENTS = tuple(experiments_of(()))
 
 
 def run(*arguments, expect=0):

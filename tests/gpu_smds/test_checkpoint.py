@@ -158,14 +158,20 @@ def test_what_is_no_checkpoint_is_refused_before_the_work(problem, tmp_path, nam
         path.symlink_to(tmp_path / "victim")
     if what == "pipe":
         os.mkfifo(path)
-    before = path.lstat()
+    before = _facts(path)
     content = path.read_bytes() if path.is_file() else None
     reading = Counting(X)
     with pytest.raises(ValueError, match=r"mine .*choose another name"):
         CALLS[name](reading, y, checkpoint=path)
     assert reading.reads == -1  # no state was read
-    assert path.lstat() == before
+    assert _facts(path) == before
     assert content is None or path.read_bytes() == content
+
+
+def _facts(path):
+    """What writing to it would change; not when it was last read."""
+    found = path.lstat()
+    return found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def test_a_finished_checkpoint_removes_only_itself(problem, tmp_path):
@@ -298,3 +304,13 @@ def test_forged_checkpoints_are_not_believed(problem, tmp_path, name):
     found = score_map(X, y, checkpoint=path)
     np.testing.assert_array_equal(found.scores, score_map(X, y).scores)
     assert not path.exists() or name == "another key"
+
+
+def test_an_empty_part_of_a_fold_is_undefined_with_a_checkpoint_too(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3, 6)), rng.random(20)
+    cv = [(np.arange(20), np.array([], dtype=int))]
+    found = score_map(X, y, cv=cv, checkpoint=tmp_path / "part")
+    expected = score_map(X, y, cv=cv)
+    np.testing.assert_array_equal(found.status, expected.status)
+    assert np.isnan(found.scores).all()
