@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
@@ -82,7 +81,6 @@ def resolve_folds(cv: Any, y: np.ndarray, groups: Any = None) -> Folds:
     if cv is None:
         return Folds([Fold.of(everything, everything)], everything, partition=False)
     pairs = split_rows(cv, y, groups)
-    _warn_of_gaps(cv, pairs, y)
     if _is_partition(pairs, n):
         order = np.concatenate([test for _, test in pairs])
         stops = np.cumsum([len(test) for _, test in pairs])
@@ -146,52 +144,6 @@ def split_rows(
     if not pairs:
         raise ValueError(f"{name} gives no folds")
     return pairs
-
-
-#: Part of the range of the labels that the training labels of a fold may leave out unsaid.
-_GAP = 0.1
-
-
-def _warn_of_gaps(cv: Any, pairs: list[tuple[np.ndarray, np.ndarray]], y: np.ndarray) -> None:
-    """Say so where folds of neighbouring rows keep labels from the map: rows sorted by label.
-
-    Splitters that shuffle, and folds of the user's own, leave out what they are meant to.
-    """
-    of_neighbours = isinstance(cv, Integral) or (
-        type(cv).__name__ == "KFold" and not getattr(cv, "shuffle", True)
-    )
-    if not of_neighbours or len(y) < 2:
-        return
-    for column in np.asarray(y, dtype=np.float64).reshape(len(y), -1).T:
-        for number, (train, test) in enumerate(pairs, 1):
-            lacking = _lacking(column, train, test)
-            if lacking is not None:
-                warnings.warn(
-                    f"the training labels of fold {number} leave out {lacking}, since the rows are "
-                    f"in the order of the labels: shuffle them, such as by cv=KFold({len(pairs)}, "
-                    "shuffle=True, random_state=0)",
-                    UserWarning,
-                    stacklevel=2,
-                )
-                return
-
-
-def _lacking(labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> str | None:
-    """What a training part lacks of the labels ``(n,)`` that the test part has; None: nothing."""
-    values = np.unique(labels)
-    known, asked = np.unique(labels[train]), np.unique(labels[test])
-    missing = np.setdiff1d(asked, known)
-    if not len(missing) or not len(known):
-        return None
-    if len(values) <= len(labels) / 3:  # categories, or steps
-        # A few that are rare are nobody's order.
-        of_missing = np.isin(labels[test], missing).mean()
-        return f"{len(missing)} of {len(values)} values" if of_missing > 0.5 else None
-    span = values[-1] - values[0]
-    edges = np.concatenate([[values[0]], known, [values[-1]]])
-    gap = np.diff(edges).max() / span
-    usual = np.diff(values).max() / span
-    return f"{gap:.0%} of their range" if gap > max(_GAP, 3 * usual) else None
 
 
 def check_groups(groups: Any, n: int) -> None:

@@ -362,14 +362,14 @@ def _prompts(path):
     return path
 
 
-def test_the_source_is_the_first_slot_of_the_sentence_in_every_analysis(model, tmp_path):
+def test_the_source_is_the_same_slot_in_every_analysis(model, tmp_path):
     prompts = _prompts(tmp_path / "own.csv")
     base = ("reuse", "--model", model, "--prompts", prompts, "--out", tmp_path / "run")
     run(*base)
     run(*base, "--distractor", "lives")
     for part in ("results", "analyses/distractor-lives/results"):
         facts = ScoreMap.load(tmp_path / "run" / part / "reuse.safetensors").metadata
-        assert facts["words"][facts["landmarks"]["source"]] == "Person"
+        assert facts["words"][facts["landmarks"]["source"]] == "word_6"  # the label
 
 
 def test_states_that_are_not_saved_keep_their_analyses(model, tmp_path):

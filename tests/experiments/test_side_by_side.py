@@ -1,5 +1,6 @@
 """Two processes in one folder, and a folder of version 0.1.0 while processes are killed in it."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -39,8 +40,22 @@ def _begun(arguments, until, deadline=60.0):
     while not until.exists() and time.monotonic() < end and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGSTOP)
+    while _is_held(Path(arguments[arguments.index("--out") + 1]) / ".manifest.lock"):
+        # Nobody is stopped there but by a test.
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)
     assert until.exists(), process.stderr.read()
     return process
+
+
+def _is_held(path):
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _scores(folder):
