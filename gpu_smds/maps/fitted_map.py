@@ -152,7 +152,7 @@ class FittedMap:
                 raise ValueError("it does not say which manifold it was fitted to")
             W, mean, scale, Y = (torch.from_numpy(arrays[n]).to(where) for n in _ARRAYS)
             return cls(
-                W,
+                W.mT.contiguous().mT,  # in memory as it was fitted: products round alike
                 mean,
                 scale,
                 Y,
