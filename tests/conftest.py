@@ -24,3 +24,14 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20231)
+
+
+@pytest.fixture(scope="module")
+def small_pictures():
+    """Every figure is a picture of one pixel: where it goes matters, and not what is on it."""
+    import small_figures
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", small_figures.savefig)
+        yield

@@ -232,6 +232,15 @@ def known_analyses(
     return known | {name: _complete(facts["settings"]) for name, facts in noted.items()}
 
 
+def noted_of(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What a manifest notes of an analysis; of the first one beside the facts of the states."""
+    if name == MAIN:
+        return manifest
+    of: Mapping[str, Any] = manifest if name == CLEAN else manifest.get("analyses", {})
+    found: Mapping[str, Any] = of.get(name, {})
+    return found
+
+
 def in_words(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     """How settings differ from others, of those that both have."""
     return ", ".join(

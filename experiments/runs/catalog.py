@@ -14,6 +14,7 @@ from experiments.runs.analysis import (
     MAIN,
     Analysis,
     known_analyses,
+    noted_of,
     shown,
     shown_name,
     stored_name,
@@ -137,10 +138,7 @@ def _state(folder: RunFolder, analysis: Analysis) -> str:
     holder = holder_of(folder.path / analysis.place)
     if holder is not None:
         return f"in use by {holder}"
-    manifest = folder.manifest or {}
-    noted = (
-        manifest if analysis.name == MAIN else manifest.get("analyses", {}).get(analysis.name, {})
-    )
+    noted = noted_of(folder.manifest or {}, analysis.name)
     if noted.get("doing"):
         return f"interrupted: gpu-smds {noted['doing']} goes on"
     return "finished" if _results(folder, analysis) else "nothing computed yet"

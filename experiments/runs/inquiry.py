@@ -24,6 +24,7 @@ from experiments.runs.analysis import (
     Analysis,
     find_analysis,
     in_words,
+    noted_of,
     settings_asked,
     shown_name,
 )
@@ -155,13 +156,7 @@ class Inquiry:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the manifest notes of the analysis."""
-        manifest, name = self.run.manifest or {}, self.analysis.name
-        found: Mapping[str, Any] = manifest
-        if name == CLEAN:
-            found = manifest.get("clean", {})
-        elif name != MAIN:
-            found = self._others.get(name, {})
-        return found
+        return noted_of(self.run.manifest or {}, self.analysis.name)
 
     @property
     def _others(self) -> dict[str, Any]:

@@ -87,20 +87,13 @@ def for_a_moment(folder: Folder, path: Path) -> Iterator[None]:
     """Hold the lock of the manifest, after others that hold it for a moment."""
     with _opened(folder, MANIFEST_LOCK, path) as file:
         deadline = monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if monotonic() > deadline:
-                    raise ExtractError(
-                        f"{path / MANIFEST_LOCK} has been held by another process for "
-                        f"{_PATIENCE:.0f} s: end it, and give the same command again"
-                    ) from error
-                sleep(0.005)
-                continue
-            except OSError:
-                pass  # a file system without locks
-            break
+        while not _locked(file, fcntl.LOCK_EX):
+            if monotonic() > deadline:
+                raise ExtractError(
+                    f"{path / MANIFEST_LOCK} has been held by another process for "
+                    f"{_PATIENCE:.0f} s: end it, and give the same command again"
+                )
+            sleep(0.005)
         yield
 
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from experiments.designs.experiment import ROLES
 from experiments.options import Options
 from experiments.runs.results import Columns
 from experiments.runs.run import Run
 from extract import HiddenStates, UsageError
 from extract.alignment import first_columns, landmarks_of, slots_in_order
 from extract.capture import parse_layers
-
-_ROLES = ("source", "destination", "distractor")
 
 
 def layers_of(run: Run, asked: str | None) -> tuple[int, ...]:
@@ -74,7 +73,7 @@ def columns_of(run: Run, options: Options) -> Columns:
         A word for a landmark that no position has.
     """
     facts, noted = _noted(run)
-    asked = {role: str(getattr(options, role)) for role in _ROLES}
+    asked = {role: str(getattr(options, role)) for role in ROLES}
     landmarks = dict(facts["landmarks"])
     if any(noted.get(role) != word for role, word in asked.items()):
         first = facts.get("first")
@@ -91,7 +90,7 @@ def columns_of(run: Run, options: Options) -> Columns:
 def _noted(run: Run) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The positions with the landmarks of the first question, and its words for them."""
     if run.plan is not None:
-        return run.plan.positions.facts(), {role: getattr(run.options, role) for role in _ROLES}
+        return run.plan.positions.facts(), {role: getattr(run.options, role) for role in ROLES}
     assert run.manifest is not None
     return run.manifest["positions"], run.manifest["identity"]["experiments"]
 

@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from experiments.options import DECLARED, Options
+from experiments.designs.experiment import ROLES
+from experiments.options import Options, spellings
 from extract import Prompts, UsageError
+from extract.alignment import slots_in_order
 
 #: Two slots whose held-out scores are closer than this may both hold the label.
 CLOSE = 0.1
 #: Folds of the held-out scores, and neighbours by which a number predicts.
 _FOLDS, _NEIGHBOURS = 5, 3
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_ROLES = ("source", "destination", "distractor")
 
 
 def with_words(options: Options, prompts: Prompts) -> Options:
     """The options with the words of landmarks as the sentences have them, whatever the case."""
     found: dict[str, Any] = {}
-    for role in _ROLES:
+    for role in ROLES:
         word = getattr(options, role)
         alike = {unit for unit in prompts.units if unit.casefold() == word.casefold()}
         if word not in prompts.units and len(alike) == 1:
@@ -40,8 +41,7 @@ def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None
     UsageError
         Two slots may hold it.
     """
-    slots = [unit for unit, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
-    slots = list(dict.fromkeys(slots))
+    slots = list(dict.fromkeys(slots_in_order(prompts)))
     if options.prompts is None or "source" in options.given or not slots:
         return options, None
     if len(slots) == 1:
@@ -49,11 +49,10 @@ def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None
     scores = {slot: predicts(prompts.slots[slot], prompts.labels) for slot in slots}
     best, second, *_ = sorted(slots, key=lambda slot: -scores[slot])
     figures = ", ".join(f"{slot} {scores[slot]:.2f}" for slot in slots)
-    flag = DECLARED["source"].flags[0] if DECLARED["source"].flags else "--source"
     if scores[best] - scores[second] < CLOSE:
         raise UsageError(
             f"{best} and {second} predict the label about equally well on rows held out (R²: "
-            f"{figures}): name the one that is the source, such as {flag} {best}"
+            f"{figures}): name the one that is the source, such as {spellings('source')[0]} {best}"
         )
     return replace(options, source=best), (
         f"source: {best}, which predicts the label best on rows held out (R²: {figures})"

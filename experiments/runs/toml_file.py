@@ -8,7 +8,7 @@ from typing import Any
 import tomli_w
 
 from experiments.options import DECLARED, GROUPS, key_of
-from experiments.runs.analysis import CLEAN, MAIN, SETTINGS, shown_name
+from experiments.runs.analysis import CLEAN, MAIN, SETTINGS, noted_of, shown_name
 from experiments.runs.questions import known_in
 from experiments.runs.run import Run
 from experiments.runs.significance import NAME as TEST
@@ -75,8 +75,7 @@ def settings_of(run: Run) -> dict[str, Any]:
 def _analysis(run: Run, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Table of one analysis."""
     manifest = run.manifest or {}
-    noted = manifest if name == MAIN else manifest.get("analyses", {}).get(name, {})
-    noted = manifest.get("clean", {}) if name == CLEAN else noted
+    noted = noted_of(manifest, name)
     # As it is noted, that no test was asked for included.
     whole = {**settings, **(noted.get("main" if name == MAIN else "settings") or {})}
     found = {key_of("as_name"): "protocol-clean" if name == CLEAN else shown_name(name)}

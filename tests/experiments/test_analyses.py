@@ -6,18 +6,18 @@ import signal
 
 import numpy as np
 import pytest
-import small_figures
-from matplotlib.figure import Figure
+from command_line import run
 from tiny_models import save_tiny
-from typer.testing import CliRunner
 from warm import Server
 
-from experiments.cli import app
 from experiments.options import Options
 from experiments.runs import extraction as runs
 from experiments.runs.analysis import MAIN, check_name, find_analysis, known_analyses
 from extract import UsageError
 from gpu_smds import ScoreMap
+
+#: Where figures go matters here, and not what is on them.
+pytestmark = pytest.mark.usefixtures("small_pictures")
 
 SIZE = ("--samples", 60, "--permutations", 5)
 # What is asked, one after the other, and where its results go.
@@ -33,20 +33,6 @@ ASKED = {
         "Month",
     ),
 }
-
-
-def run(*arguments, expect=0, answer=None):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer)
-    assert result.exit_code == expect, result.output
-    return " ".join(result.output.split())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pictures():
-    """Where figures go matters here, and not what is on them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", small_figures.savefig)
-        yield
 
 
 @pytest.fixture(scope="module")

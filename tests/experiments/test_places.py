@@ -4,27 +4,14 @@ import json
 import shutil
 
 import pytest
-import small_figures
-from matplotlib.figure import Figure
+from command_line import run
 from tiny_models import save_tiny
-from typer.testing import CliRunner
 
-from experiments.cli import app
 from extract import capture
 from gpu_smds import ScoreMap
 
-
-def run(*arguments, expect=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == expect, result.output
-    return " ".join(result.output.split())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", small_figures.savefig)
-        yield
+#: Where figures go matters here, and not what is on them.
+pytestmark = pytest.mark.usefixtures("small_pictures")
 
 
 @pytest.fixture(scope="module")

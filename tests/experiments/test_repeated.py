@@ -4,14 +4,14 @@ import json
 import tomllib
 
 import pytest
-import small_figures
-from matplotlib.figure import Figure
+from command_line import run
 from tiny_models import save_tiny
-from typer.testing import CliRunner
 
-from experiments.cli import app
 from experiments.runs import extraction
 from gpu_smds import Discovery, ScoreMap, SignificanceMap
+
+#: Where figures go matters here, and not what is on them.
+pytestmark = pytest.mark.usefixtures("small_pictures")
 
 QUESTIONS = """
 [question]
@@ -35,19 +35,6 @@ ASKED = {
     "analyses/protocol-clean/": ("--protocol", "clean"),
     "analyses/protocol-clean-hold-out-Month/": ("--protocol", "clean", "--hold-out", "Month"),
 }
-
-
-def run(*arguments, expect=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == expect, result.output
-    return " ".join(result.output.split())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", small_figures.savefig)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,9 @@ import re
 
 import numpy as np
 import pytest
-import small_figures
-from matplotlib.figure import Figure
+from command_line import run
 from tiny_models import save_tiny
-from typer.testing import CliRunner
 
-from experiments.cli import app
 from experiments.designs.permutation import exchange_facts
 from experiments.designs.setting import Setting, cross_validation
 from experiments.runs.source import predicts
@@ -18,20 +15,10 @@ from extract import study_prompts
 from gpu_smds.crossval.folds import resolve_folds
 from gpu_smds.inference.permutations import draw_permutations, exchange_blocks
 
+#: Where figures go matters here, and not what is on them.
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
 NAMES = ("Hope", "Carl", "Rosa", "Liam")
-
-
-def run(*arguments, expect=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == expect, result.output
-    return " ".join(result.output.split())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", small_figures.savefig)
-        yield
 
 
 @pytest.fixture(scope="module")

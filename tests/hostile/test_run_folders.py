@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_figures
 from hostile.examples import examples
 from hostile.folders import EDITED, REFUSED, REMOVED
 from hostile.home import snapshot
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 from tiny_models import save_tiny
 from typer.testing import CliRunner
 
@@ -26,11 +24,7 @@ from gpu_smds import ScoreMap
 TABLES = ("prompts.csv", "results/independent.csv", "results/similarity.csv", "results/rigid.csv")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def figures_of_one_pixel():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", small_figures.savefig)
-        yield
+pytestmark = pytest.mark.usefixtures("small_pictures")
 
 
 @pytest.fixture(scope="module")
