@@ -22,7 +22,7 @@ from experiments.runs.folder import RunFolder
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.preparation import prepare
 from experiments.runs.run import Run, run_folder
-from experiments.runs.significance import kept_significance, significance_of
+from experiments.runs.significance import NO_TEST, kept_significance, significance_of
 from experiments.runs.toml_file import write_settings
 from experiments.runs.transfer import transfer_of
 from experiments.runs.trial import check_sizes, dry_run
@@ -176,10 +176,14 @@ def _all(inquiry: Inquiry, states: HiddenStates) -> Results:
     results = results_of(inquiry, list(inquiry.experiments), states)
     setting, tested = inquiry.setting(states), None
     if inquiry.options.permutations != 0:
+        untested = None
         try:
             tested = significance_of(inquiry, states, light=True)
         except ValueError as error:  # the experiments are done, and can be shown without it
+            untested = str(error)
             inquiry.run.screen.warn(f"no permutation test: {error}")
+        if inquiry.facts.get(NO_TEST) != untested:
+            inquiry.note(**{NO_TEST: untested})
     else:
         tested = kept_significance(inquiry)
         if "permutations" not in inquiry.analysis.settings:

@@ -60,6 +60,9 @@ class Setting:
         Of the folds, of permutations and of shuffles; None is the study's.
     asked
         The options on which results depend, by name.
+    beside
+        ``(n,)`` numbers of the values of slots that do not hold the label, by slot; None for the
+        study's own sentences, in which they are drawn at random.
     """
 
     states: Any
@@ -76,6 +79,7 @@ class Setting:
     hold_out: str | None = None
     seed: int | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, np.ndarray] | None = None
 
     @property
     def clean(self) -> bool:
@@ -148,11 +152,14 @@ class Part:
         Indices along the layer axis; None is all.
     positions
         Consecutive positions; None is all.
+    samples
+        Numbers of the samples; None is all.
     """
 
     states: Any
     layers: Sequence[int] | None = None
     positions: slice | None = None
+    samples: np.ndarray | None = None
 
     @property
     def _positions(self) -> range:
@@ -163,6 +170,7 @@ class Part:
     def shape(self) -> tuple[int, int, int, int]:
         """``(n, layers, positions, d)`` of the part."""
         n, n_layers, _, d = self.states.shape
+        n = n if self.samples is None else len(self.samples)
         return n, n_layers if self.layers is None else len(self.layers), len(self._positions), d
 
     @property
@@ -174,5 +182,7 @@ class Part:
         rows, layer, wanted = index
         if self.layers is not None:
             layer = self.layers[layer]
+        if self.samples is not None:
+            rows = self.samples[rows]
         positions = self._positions[wanted]
         return self.states[rows, layer, positions.start : positions.stop]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.designs.exchange import STUCK
 from experiments.designs.experiment import ROLES
-from experiments.designs.permutation import LEVEL, STUCK
+from experiments.designs.permutation import LEVEL
 from experiments.designs.setting import said_of
 from experiments.figures import draw_significance
 from experiments.runs.files import RunFile
@@ -44,24 +45,37 @@ def chance_band(found: SignificanceMap) -> tuple[np.ndarray, np.ndarray]:
 def said(found: SignificanceMap) -> str:
     """What was tested and how, as a sentence for captions."""
     facts = found.metadata
+    within = facts.get("within", [])
+    together = "each different sentence once" if facts.get("once") else "equal sentences together"
     some = len(facts["layers"]) < len(facts["of_layers"])
     at = f"layers {', '.join(map(str, facts['layers']))} only" if some else "all layers"
     return (
         f"Outline: family-wise p at most {LEVEL:g} over all tested sites ({at}), by "
-        f"{facts['n_permutations']} permutations of the labels within the folds, equal sentences "
-        "together."
+        f"{facts['n_permutations']} permutations of the labels within the folds"
+        + (f" and the values of {' and '.join(within)}" if within else "")
+        + f", {together}."
     )
 
 
 def _exchanged(found: SignificanceMap) -> str | None:
-    """What the test exchanged, and the smallest p; None where a sentence is its own unit."""
+    """What the test exchanged, and the smallest p; None where it is every label with every one."""
     facts = found.metadata
-    if not facts.get("repeated"):
+    within = facts.get("within", [])
+    if not (facts.get("repeated") or within):
         return None
+    of = f"{facts['units']} sentences"
+    if facts.get("once"):
+        of = (
+            f"{facts['units']} different sentences, each taken once, so that the folds keep equal "
+            "ones together"
+        )
+    elif facts["repeated"]:
+        of = f"{facts['units']} groups of equal sentences"
     least = max(1 / (facts["n_permutations"] + 1), 10.0 ** -facts["log10_exchanges"])
     return (
-        f"exchanged: the labels of {facts['units']} groups of equal sentences, in "
-        f"10^{facts['log10_exchanges']:.0f} ways; the smallest p is {least:.2g}"
+        f"exchanged: the labels of {of}"
+        + (f", within the values of {' and '.join(within)}" if within else "")
+        + f", in 10^{facts['log10_exchanges']:.0f} ways; the smallest p is {least:.2g}"
         + (
             f"; {facts['unchanged']:.0%} of the labels stay what they are under a permutation, so "
             "that the test finds less than there is"
@@ -135,6 +149,8 @@ def source_holds_nothing(found: SignificanceMap) -> str | None:
         return None
     if 1 / (count + 1) > LEVEL:
         return f"{count} permutations cannot show anything at {LEVEL:.0%}"
+    if 10.0 ** -facts.get("log10_exchanges", np.inf) > LEVEL:
+        return "the labels can change places in too few ways to show anything"
     return f"{facts['words'][source]} is nowhere significant"
 
 

@@ -15,6 +15,7 @@ from experiments.reports.drawing import draw_analysis
 from experiments.reports.significance import draw_test, sentences, source_holds_nothing
 from experiments.runs.experiments import every_result
 from experiments.runs.inquiry import Inquiry
+from experiments.runs.significance import NO_TEST
 from experiments.visible import visible
 from gpu_smds import ScoreMap, SignificanceMap
 from gpu_smds._files import File
@@ -54,29 +55,33 @@ def rows(results: Mapping[str, ScoreMap]) -> list[Row]:
 
 
 def verdicts(
-    results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None
+    results: Mapping[str, ScoreMap],
+    tested: SignificanceMap | None = None,
+    untested: str | None = None,
 ) -> list[Verdict]:
     """The hypotheses, as far as the experiments that they need were run.
 
     They are of what happens to the label that the source holds. Where a test found that it holds
-    none, they are not judged.
+    none, or could not be done (``untested`` is why), they are not judged.
     """
     asked = [row.verdict for row in _experiments(results) if row.verdict is not None]
     found = [verdict for verdict in (judge(results) for judge in asked) if verdict is not None]
-    why_not = None if tested is None else source_holds_nothing(tested)
+    why_not = untested if tested is None else source_holds_nothing(tested)
     if why_not is None:
         return found
     return [replace(verdict, supported=None, why_not=why_not) for verdict in found]
 
 
 def summary_facts(
-    results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None
+    results: Mapping[str, ScoreMap],
+    tested: SignificanceMap | None = None,
+    untested: str | None = None,
 ) -> dict[str, Any]:
     """Table, verdicts and what the permutation test says as plain values."""
     return {
         "protocol": next(iter(results.values())).metadata["protocol"],
         "table": [asdict(row) for row in rows(results)],
-        "verdicts": [asdict(verdict) for verdict in verdicts(results, tested)],
+        "verdicts": [asdict(verdict) for verdict in verdicts(results, tested, untested)],
         "significance": sentences(tested) if tested is not None else [],
     }
 
@@ -94,7 +99,7 @@ def report(
     for experiment in _experiments(results):
         if experiment.footnote:
             screen.note(experiment.footnote)
-    for verdict in verdicts(results, tested):
+    for verdict in verdicts(results, tested, _untested(inquiry)):
         screen.note(_verdict_text(verdict))
     for sentence in sentences(tested) if tested is not None else []:
         screen.note(sentence)
@@ -122,15 +127,26 @@ def _write_summary(
 ) -> None:
     """Keep table and verdicts, if all experiments are there that every protocol has."""
     if results.keys() >= {row.name for row in EXPERIMENTS if row.holds_out is None}:
-        facts = {"model": inquiry.run.source.name, **summary_facts(results, tested)}
+        untested = _untested(inquiry)
+        facts = {"model": inquiry.run.source.name, **summary_facts(results, tested, untested)}
         content = json.dumps(facts, indent=1, ensure_ascii=False)
         inquiry.result("summary.json").write(content.encode("utf-8", "surrogatepass"))
-        inquiry.result("summary.txt").write(summary_text(results, tested).encode())
+        inquiry.result("summary.txt").write(summary_text(results, tested, untested).encode())
 
 
-def summary_text(results: Mapping[str, ScoreMap], tested: SignificanceMap | None = None) -> str:
+def _untested(inquiry: Inquiry) -> str | None:
+    """Why there is no permutation test, though one was asked for."""
+    reason = inquiry.facts.get(NO_TEST)
+    return None if reason is None else str(reason)
+
+
+def summary_text(
+    results: Mapping[str, ScoreMap],
+    tested: SignificanceMap | None = None,
+    untested: str | None = None,
+) -> str:
     """The verdicts and the result of the permutation test as plain text, safe to print."""
-    lines = [_verdict_text(verdict) for verdict in verdicts(results, tested)]
+    lines = [_verdict_text(verdict) for verdict in verdicts(results, tested, untested)]
     lines += sentences(tested) if tested is not None else []
     return "".join(f"{visible(line)}\n" for line in lines)
 

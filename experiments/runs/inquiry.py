@@ -33,6 +33,7 @@ from experiments.runs.questions import default_slot, held_out_slot, known_in
 from experiments.runs.results import Columns
 from experiments.runs.run import Run
 from experiments.runs.sites import columns_of, layers_of, only
+from experiments.runs.source import slots_beside
 from extract import HiddenStates, UsageError
 
 #: Options that were always a part of what tells results apart.
@@ -265,7 +266,16 @@ class Inquiry:
             self.hold_out,
             self.options.analysis_seed,
             self._deciding,
+            self._beside,
         )
+
+    @property
+    def _beside(self) -> dict[str, np.ndarray] | None:
+        """Numbers of the values of slots that do not hold the label; None for the study's own."""
+        if self.options.prompts is None:
+            return None
+        slots = slots_beside(self.options.source, self.run.prompts)
+        return {slot: _numbered(np.array(self.run.prompts.slots[slot])) for slot in slots}
 
 
 def _none_of(run: Run, asked: Options, known: Mapping[str, Any]) -> str:

@@ -18,6 +18,8 @@ from extract import ExtractError, HiddenStates
 from gpu_smds import Checkpoint, SignificanceMap
 
 NAME = "significance"
+#: What the manifest says of an analysis that could not be tested: why.
+NO_TEST = "no_test"
 
 
 def significance_of(inquiry: Inquiry, states: HiddenStates, light: bool = False) -> SignificanceMap:

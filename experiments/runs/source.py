@@ -59,6 +59,12 @@ def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None
     )
 
 
+def slots_beside(source: str, prompts: Prompts) -> list[str]:
+    """Slots that do not hold the label: the source does, or another that predicts it."""
+    others = [slot for slot in prompts.slots if slot != source]
+    return [slot for slot in others if predicts(prompts.slots[slot], prompts.labels) < CLOSE]
+
+
 def predicts(values: tuple[str, ...], labels: np.ndarray) -> float:
     """How well a slot's values predict the labels on rows held out: R², 0 where they do not.
 

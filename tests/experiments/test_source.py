@@ -8,7 +8,7 @@ import pytest
 from command_line import run
 from tiny_models import save_tiny
 
-from experiments.designs.permutation import exchange_facts
+from experiments.designs.exchange import Exchange
 from experiments.designs.setting import Setting, cross_validation
 from experiments.runs.source import predicts
 from extract import study_prompts
@@ -94,6 +94,9 @@ def test_what_predicts():
     assert predicts(tuple(f"{value:.3f}" for value in y), many) > 0.95
 
 
+DAYS = ("Monday", "Tuesday", "Friday")
+
+
 @pytest.fixture(scope="module")
 def weekdays(tmp_path_factory):
     days = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -113,8 +116,11 @@ def test_repeated_sentences_are_said(model, weekdays, tmp_path):
     said = run("all", *base, "--permutations", 199)
     assert "168 of 210 sentences repeat another one: 42 differ" in said
     assert said.index("repeat another one") < said.index("reading sentences")
-    assert "exchanged: the labels of 42 groups of equal sentences, in 10^13 ways" in said
-    assert "the smallest p is 0.005; 42% of the labels stay what they are" in said
+    assert (
+        "exchanged: the labels of 42 different sentences, each taken once, so that the folds keep "
+        "equal ones together, within the values of Name, in 10^9 ways; the smallest p is 0.005; "
+        "43% of the labels stay what they are"
+    ) in said
     facts = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert len(facts["significance"]) == 3
 
@@ -123,7 +129,7 @@ def test_in_the_studys_sentences_hardly_any_label_stays():
     prompts = study_prompts(400)
     sentences = np.unique(np.array(prompts.texts), return_inverse=True)[1]
     setting = Setting(None, prompts.labels, (0,), 1, 0, sentences=sentences)
-    facts = exchange_facts(setting)
+    facts = Exchange.of(setting).facts
     assert facts["repeated"]
     assert facts["units"] == len(set(prompts.texts))
     assert facts["log10_exchanges"] > 100
@@ -133,3 +139,18 @@ def test_in_the_studys_sentences_hardly_any_label_stays():
     drawn = draw_permutations(blocks, sentences, "whole_groups", 200, 0)
     left = (prompts.labels[drawn] == prompts.labels).mean()
     assert abs(left - facts["unchanged"]) < 0.01
+
+
+def test_what_cannot_be_tested_is_not_judged(model, tmp_path):
+    """Also where the summary is made again without the test."""
+    rows = [
+        f"Anna rests on {day} again.,{n / 3},{day}" for n, day in enumerate(DAYS) for _ in "123"
+    ]
+    path = _write(tmp_path / "three.csv", "text,label,Day", rows)
+    base = ("--model", model, "--prompts", path, "--out", tmp_path / "run")
+    said = run("all", *base)
+    assert "no permutation test: 3 sentences that differ are too few to exchange labels" in said
+    assert "H2 cannot be tested: 3 sentences that differ are too few" in said
+    assert "supported" not in said
+    assert "supported" not in run("figures", *base)
+    assert "too few to exchange labels" in run("significance", *base, expect=1)
