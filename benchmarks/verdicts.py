@@ -14,19 +14,11 @@ how often the right slot is taken as the source and a hypothesis is printed as "
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
-
-from benchmarks.environment import environment
-from benchmarks.output import OUT, output, write_facts
 
 from experiments.designs import experiments_of
 from experiments.designs.exchange import Exchange
@@ -36,7 +28,7 @@ from experiments.options import Options
 from experiments.reports.summary import verdicts
 from experiments.runs.results import Columns, compute_results, facts_of
 from experiments.runs.source import slots_beside, with_source
-from extract import HiddenStates, Prompts, UsageError
+from extract import Prompts, UsageError
 from extract.prompts import fill
 
 PERMUTATIONS, LAYERS = 200, (0, 10, 20, 30)

@@ -344,6 +344,11 @@ class Options:
     #: Settings of a question in a file that have no effect on the command: only on its place.
     of_file: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def own_sentences(self) -> bool:
+        """Whether the sentences are not the study's, so that its words and labels mean nothing."""
+        return self.prompts is not None
+
 
 #: Every option by the name of its field.
 DECLARED: dict[str, Declared] = {

@@ -37,7 +37,7 @@ def draw_analysis(
     if tested is not None:
         files.append(draw_test(inquiry, tested, results.get(INDEPENDENT.name)))
     if setting is not None:
-        study, kept = inquiry.options.prompts is None, inquiry.result("circle.safetensors")
+        study, kept = not inquiry.options.own_sentences, inquiry.result("circle.safetensors")
         path = inquiry.figure("circle.png")
         note = named(inquiry)
         files += draw_projections(path, kept, name, setting, results, study, note)

@@ -13,7 +13,8 @@ from experiments.console import Screen
 from experiments.designs.setting import FOLDS, MIN_SENTENCES
 from experiments.options import Options
 from experiments.runs.room import check_samples
-from extract import ExtractError, Prompts, UsageError, read_prompts, study_prompts
+from experiments.runs.sentences import sentences_of
+from extract import ExtractError, Prompts, UsageError
 from extract.models import model_device, pinned
 from extract.sources import ModelSource, hub_token, resolve_model
 from gpu_smds import manifold_names
@@ -84,7 +85,7 @@ class Inputs:
                 f"{source.name}: {size / 1e9:.0f} GB of files are hashed, unless they have been"
             )
         check_samples(source, options, quantize, device, folder, screen, reads)
-        prompts = _prompts(options)
+        prompts = sentences_of(options)
         if len(prompts) < MIN_SENTENCES:
             raise UsageError(
                 f"{len(prompts)} sentences are too few: {FOLDS} folds need at least "
@@ -104,7 +105,7 @@ class Inputs:
             **(source.sampled_fingerprint() if of_0_1_0 else source.fingerprint()),
             "prompts": self.prompts.hash,
             "samples": len(self.prompts),
-            "seed": None if options.prompts else options.seed,
+            "seed": None if options.own_sentences else options.seed,
             "positions": options.positions,
             "layers": options.layers,
             "quantize": self.quantize,
@@ -198,16 +199,3 @@ def _check_inputs_outside(folder: Path, options: Options, source: ModelSource) -
             raise UsageError(
                 f"{path} lies in the folder of the run, {folder}: choose another --out"
             )
-
-
-def _prompts(options: Options) -> Prompts:
-    if options.prompts is None:
-        if options.samples < 1:
-            raise UsageError("--samples must be at least 1")
-        return study_prompts(options.samples, options.seed)
-    if options.positions == "raw":
-        try:
-            return read_prompts(options.prompts)
-        except UsageError:
-            return read_prompts(options.prompts, align=False)
-    return read_prompts(options.prompts)

@@ -272,7 +272,7 @@ class Inquiry:
     @property
     def _beside(self) -> dict[str, np.ndarray] | None:
         """Numbers of the values of slots that do not hold the label; None for the study's own."""
-        if self.options.prompts is None:
+        if not self.options.own_sentences:
             return None
         slots = slots_beside(self.options.source, self.run.prompts)
         return {slot: _numbered(np.array(self.run.prompts.slots[slot])) for slot in slots}

@@ -183,7 +183,7 @@ def check_samples(
         Too little memory or disk, with what would fit; or as :meth:`Plan.of`.
     """
     samples = options.samples
-    if options.prompts is not None or samples <= _FIT:
+    if options.own_sentences or samples <= _FIT:
         return
     token, trust = hub_token(), options.trust_remote_code
     tokenizer = load_tokenizer(source, token, trust) if reads else None

@@ -42,7 +42,7 @@ def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None
         Two slots may hold it.
     """
     slots = list(dict.fromkeys(slots_in_order(prompts)))
-    if options.prompts is None or "source" in options.given or not slots:
+    if not options.own_sentences or "source" in options.given or not slots:
         return options, None
     if len(slots) == 1:
         return replace(options, source=slots[0]), None

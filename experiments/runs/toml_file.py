@@ -37,7 +37,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     manifest, options, source = run.manifest, run.options, run.source
     assert manifest is not None
     batch_size, batch_tokens = manifest["batches_asked"]
-    own = options.prompts is not None
+    own = options.own_sentences
     values = {
         "models": run.inputs.model,
         "revision": (source.commit or options.revision) if source.kind == "hub" else None,
