@@ -1,15 +1,16 @@
-"""Does the study claim what is not there, and find what is? Verdicts on noise and on planted circles.
+"""Does the study claim what is not there, and find what is? Verdicts on noise and planted circles.
 
     python -m benchmarks.verdicts            # 100 seeds of noise per case, 50 planted designs
     python -m benchmarks.verdicts --quick    # 10 and 10
 
-Noise: the real states of every ready task and of some tables of own sentences, read once by SmolLM2,
-on four layers; labels are dealt out anew for each seed, by the unit that the test exchanges, with
-the source given. What is counted is how often any hypothesis is printed as "supported".
+Noise: the real states of every ready task and of some tables of own sentences, read once by
+SmolLM2, on four layers; labels are dealt out anew for each seed, by the unit that the test
+exchanges, with the source given. What is counted is how often any hypothesis is printed as
+"supported".
 
 Planted: random tables of two to four slots, one of which holds the label; the states carry a
-stretched circle of it from its word on, the values of the other slots, and noise. What is counted is
-how often the right slot is taken as the source and a hypothesis is printed as "supported".
+stretched circle of it from its word on, the values of the other slots, and noise. What is counted
+is how often the right slot is taken as the source and a hypothesis is printed as "supported".
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def supported(case: Case, permutations: int) -> bool:
     tested = replace(tested, metadata={**facts, "of_layers": facts["layers"]})
     if not tested.significant()[:, columns.landmarks["source"]].any():
         return False  # no hypothesis is judged, so that the experiments need not be run
-    results = {}
+    results: dict[str, Any] = {}
     for row in experiments_of(()).values():
         results |= compute_results([row], setting, columns, "benchmark", lambda *_: None)
     return any(verdict.supported for verdict in verdicts(results, tested))

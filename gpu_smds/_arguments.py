@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Integral, Real
 from reprlib import Repr
@@ -101,17 +101,26 @@ def refuse_special(value: Any, name: str) -> None:
         raise TypeError(
             f"{name} is a MaskedTensor: fill or drop masked entries, then pass {name}.get_data()"
         )
-    if isinstance(value, torch.Tensor):
+    if hasattr(value, "tocsr"):  # some are dictionaries as well
+        raise TypeError(f"{name} is a sparse matrix: pass {name}.toarray()")
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name} is a {type(value).__name__}: pass its values as one array")
+    if isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            if isinstance(part, torch.Tensor):
+                refuse_special(part, f"{name}[{i}]")
+    elif isinstance(value, torch.Tensor):
         if value.is_nested:
-            raise TypeError(f"{name} is a nested tensor: stack its parts to a plain one")
+            raise TypeError(
+                f"{name} is a nested tensor: bring its parts to one shape and pass "
+                f"torch.stack({name}.unbind())"
+            )
         if value.is_quantized:
             raise TypeError(f"{name} is a quantized tensor: pass {name}.dequantize()")
         if value.layout != torch.strided:
             raise TypeError(f"{name} is a sparse tensor: pass {name}.to_dense()")
         if value.is_meta:
             raise TypeError(f"{name} is on the device 'meta' and has no values: load them first")
-    elif hasattr(value, "tocsr"):
-        raise TypeError(f"{name} is a sparse matrix: pass {name}.toarray()")
 
 
 def as_real(value: Any, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -128,4 +129,8 @@ class HybridSMDS(SupervisedMDS):
 
 
 def _numpy(X: Any) -> np.ndarray:
-    return X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
+    if not isinstance(X, Tensor):
+        return np.asarray(X)
+    X = X.detach().cpu()
+    known: np.ndarray = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    return known  # numpy has no bfloat16

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
@@ -34,6 +35,7 @@ from gpu_smds.geometry.parametrization import (
 from gpu_smds.maps.fit import fit_sites
 from gpu_smds.metrics.reference import Ideal
 from gpu_smds.metrics.scores import metric_name, score_projections
+from gpu_smds.sites.given import as_states, without_float8
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.status import Status
 from gpu_smds.solvers.spec import SolverSpec
@@ -265,7 +267,10 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _states(self, X: Any, reset: bool) -> Any:
         _refuse(X, "X")
+        if isinstance(X, list | tuple) and X and all(isinstance(part, Tensor) for part in X):
+            X = as_states(X).cpu().double().numpy()  # numpy has no bfloat16 and no float8
         if isinstance(X, Tensor):
+            X = without_float8(as_states(X))
             if X.ndim != 2:
                 raise ValueError(f"X must be (n_samples, n_features), got shape {tuple(X.shape)}")
             if not bool(X.isfinite().all()):
@@ -295,7 +300,7 @@ def _judge(embedding: Embedding) -> Status:
 def _refuse(X: Any, name: str) -> None:
     """Raise TypeError or ValueError for values that scikit-learn would wrongly accept."""
     # scikit-learn refuses sparse matrices itself, with messages that its own tests look for.
-    if isinstance(X, Tensor):
+    if isinstance(X, Tensor | Mapping | list | tuple) and not issparse(X):
         refuse_special(X, name)
     refuse_masked(X, name)
     # scikit-learn itself refuses a list of complex numbers.

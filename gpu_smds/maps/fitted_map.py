@@ -17,9 +17,10 @@ from gpu_smds.crossval.question import Question
 from gpu_smds.geometry.as_json import as_json, from_json
 from gpu_smds.geometry.manifold import Manifold, is_parametrization
 from gpu_smds.maps.score_map import ScoreMap
-from gpu_smds.sites.array import Block, as_states
+from gpu_smds.sites.array import Block
 from gpu_smds.sites.centred import CentredStates
 from gpu_smds.sites.centred_by_passes import is_streamed
+from gpu_smds.sites.given import as_states
 from gpu_smds.sites.job import Job
 from gpu_smds.sites.memory import most_sites
 from gpu_smds.sites.place import Place
@@ -76,6 +77,7 @@ class FittedMap:
             The site axes or features differ from the fitted ones, or X is not a plain array of real
             numbers.
         """
+        gives_tensor = isinstance(X, Tensor)
         X = as_states(X)
         if not isinstance(X, Tensor):
             X = as_real(X, "X")
@@ -88,7 +90,7 @@ class FittedMap:
             )
         states = torch.as_tensor(X).to(self.W.device, torch.float64)
         Z = torch.einsum("n...d,...kd->n...k", (states - self.mean) / self.scale, self.W)
-        return Z if isinstance(X, Tensor) else Z.cpu().numpy()
+        return Z if gives_tensor else Z.cpu().numpy()
 
     def score(self, X: Any, y: Any, metric: Any = "scale_normalized_stress") -> ScoreMap:
         """Score every site's map on states ``(n, *sites, d)`` and labels ``(n,)`` or ``(n, k)``.

@@ -46,8 +46,9 @@ def score_map(
     ----------
     X
         Hidden states ``(n_samples, *sites, n_features)``: torch tensor or numpy array of any
-        float dtype, with any number of site axes, or an object with ``shape``, ``dtype`` and
-        ``X[:, i, j, a:b]`` that reads lazily.
+        float dtype (float8 is read as float32), with any number of site axes, or an object with
+        ``shape``, ``dtype`` and ``X[:, i, j, a:b]`` that reads lazily. Of a table, pass
+        ``X.to_numpy()``.
     y
         Labels ``(n_samples,)`` or ``(n_samples, k)``.
     manifold

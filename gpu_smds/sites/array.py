@@ -15,7 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds._arguments import one_line, refuse_masked, refuse_special, shown
+from gpu_smds.sites.given import (
+    as_states,
+    as_tensor,
+    check_part,
+    float_dtype,
+    shape_of,
+    without_float8,
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,12 @@ class Sites:
 
     def __init__(self, X: Any) -> None:
         X = as_states(X)
-        shape = _shape(X)
+        shape = shape_of(X)
         if len(shape) < 2:
             raise ValueError(f"X must be (n_samples, *sites, n_features), got shape {shape}")
         self.n, self.d = shape[0], shape[-1]
         self.site_shape = shape[1:-1]
-        self.dtype = _float_dtype(X.dtype)
+        self.dtype = float_dtype(X.dtype)
         if self.n < 2:
             raise ValueError(f"X has {self.n} sample(s); at least 2 are needed")
         if self.d < 1:
@@ -78,7 +85,7 @@ class Sites:
         device: torch.device,
         seen: Callable[[Tensor], None] | None = None,
     ) -> list[Tensor]:
-        """States ``(n, d)`` of each site of a block, as stored, on the device.
+        """States ``(n, d)`` of each site of a block, as stored (float8 as float32), on the device.
 
         They are views of X if possible and must not be written to. ``seen`` is called with all
         states ``(n, b, d)`` when they are read.
@@ -89,12 +96,12 @@ class Sites:
             with self._lock:
                 part = self._X[index]
             check_part(part, index, self.n, self.d)
-            run = _as_tensor(part)
+            run = as_tensor(part)
             if not self.site_shape:
                 run = run[:, None]
             if seen is not None:
                 seen(run)
-            found.extend(run.to(device).unbind(1))
+            found.extend(without_float8(run.to(device)).unbind(1))
         return found
 
     def _runs(self, block: Block) -> Iterator[tuple[Any, ...]]:
@@ -120,99 +127,3 @@ class Sites:
     def bytes_per_site(self, written: bool) -> int:
         """Bytes of a site's centred states; ``written`` tells whether all are written to memory."""
         return 8 * self.n * self.d * written + 64 * self.d + 16 * self.n
-
-
-def as_states(X: Any) -> Any:
-    """States as given, or a list of them as an array.
-
-    Raises
-    ------
-    TypeError, ValueError
-        X is not an array and cannot be read like one; it is sparse, quantized, nested or without
-        values; or it has masked entries, which would be used as states.
-    """
-    refuse_special(X, "X")
-    refuse_masked(X, "X")
-    if isinstance(X, list | tuple):
-        try:
-            return np.asarray(X)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"X must be an array: {one_line(error)}") from error
-    if isinstance(X, type) or not hasattr(X, "shape") or not hasattr(X, "dtype"):
-        hint = ": pass X.to_numpy()" if hasattr(X, "to_numpy") else ""
-        raise TypeError(
-            "X must be a torch tensor, a numpy array or an object with shape, dtype and "
-            f"X[:, sites], got {type(X).__name__}{hint}"
-        )
-    return X
-
-
-def check_part(part: Any, index: tuple[Any, ...], n: int, d: int) -> None:
-    """Raise ValueError if the array that a store returned for ``X[index]`` is not as expected.
-
-    Parameters
-    ----------
-    part
-        The array that the store returned.
-    index
-        ``(:,)`` of a single site, else ``(:, ..., a:b)`` of sites a to b.
-    n, d
-        Samples and features by ``X.shape``.
-    """
-    expected = (n, d) if len(index) == 1 else (n, index[-1].stop - index[-1].start, d)
-    array = part if hasattr(part, "shape") and hasattr(part, "dtype") else np.asarray(part)
-    found = tuple(array.shape)
-    if found != expected:
-        *lead, last = [str(i) if isinstance(i, int) else ":" for i in index]
-        last = last if len(index) == 1 else f"{index[-1].start}:{index[-1].stop}"
-        raise ValueError(
-            f"X[{', '.join([*lead, last])}] gave shape {found}, expected {expected} by X.shape"
-        )
-    refuse_special(array, "X")
-    refuse_masked(array, "X")
-    dtype = array.dtype
-    floating = dtype.is_floating_point if isinstance(dtype, torch.dtype) else dtype.kind == "f"
-    if not floating:
-        raise ValueError(f"X[...] gave {dtype}, expected floating point by X.dtype")
-
-
-def _shape(X: Any) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(size) for size in X.shape)
-    except (TypeError, ValueError):
-        raise TypeError(f"X.shape must be integers, got {shown(X.shape)}") from None
-    if any(size < 0 for size in shape):
-        raise ValueError(f"X.shape must not be negative, got {shape}")
-    return shape
-
-
-def _float_dtype(dtype: Any) -> torch.dtype:
-    if not isinstance(dtype, torch.dtype):
-        try:
-            kind = np.dtype(dtype)
-            plain = torch.from_numpy(np.empty(0, dtype=kind.newbyteorder("="))).dtype
-        except TypeError:
-            plain = None
-        # numpy interprets None as float64.
-        if dtype is None or plain is None:
-            raise TypeError(
-                f"X must be floating point of at most 64 bits, got {shown(dtype)}: convert it "
-                "with X.astype(float)"
-            )
-        dtype = plain
-    if dtype.is_complex:
-        raise TypeError(f"X must be real, got {dtype}: pass the real part, or both as features")
-    if not dtype.is_floating_point:
-        raise TypeError(f"X must be floating point, got {dtype}: convert it with X.astype(float)")
-    result: torch.dtype = dtype
-    return result
-
-
-def _as_tensor(array: Any) -> Tensor:
-    if isinstance(array, Tensor):
-        return array.detach()
-    array = np.asarray(array)
-    native = array.dtype.newbyteorder("=")
-    if not array.flags.writeable or array.dtype != native or min(array.strides, default=0) < 0:
-        array = array.astype(native, copy=True)
-    return torch.from_numpy(array)

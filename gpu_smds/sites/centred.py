@@ -25,8 +25,9 @@ class CentredStates:
     non_finite
         ``(b,)`` bool, sites that hold NaN or inf, or squares that overflow.
     eps
-        Machine epsilon of the dtype in which the states were stored: the thresholds for constant
-        states depend on it.
+        Machine epsilon of the dtype in which the states were stored (of float32 for float8, see
+        :func:`gpu_smds.sites.given.without_float8`): the thresholds for constant states depend on
+        it.
     """
 
     n: int

@@ -331,7 +331,7 @@ def test_states_refused_in_one_line(function, X, error, says):
 @pytest.mark.parametrize(("X", "error", "says"), WRONG_STATES)
 def test_states_to_transform_refused_in_one_line(X, error, says):
     _refused(lambda: FITTED.transform(X), error, says)
-    for wrong in (None, "states", {}, Store(STATES)):
+    for wrong in (None, "states", Store(STATES)):
         _refused(lambda w=wrong: FITTED.transform(w), (TypeError, ValueError), "^X must be")
 
 
