@@ -6,7 +6,7 @@ import calendar
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -48,6 +48,9 @@ class Prompts:
         ``(n, len(units), 2)`` character spans, end excluded.
     slots
         Values per sentence of every slot.
+    label_names
+        Per column of the labels the names of the categories 0, 1, …, none where it holds numbers;
+        empty where all do.
     """
 
     texts: tuple[str, ...]
@@ -56,6 +59,7 @@ class Prompts:
     is_slot: tuple[bool, ...]
     spans: np.ndarray
     slots: dict[str, tuple[str, ...]]
+    label_names: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,11 +68,14 @@ class Prompts:
     def hash(self) -> str:
         """SHA-256 of texts, labels and words: two runs with the same hash read the same."""
         content = [self.texts, self.labels.tolist(), self.units, self.is_slot, self.spans.tolist()]
+        if self.label_names:
+            content.append(self.label_names)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def to_csv(self, path: str | Path | File, *, as_is: bool = False) -> None:
         """Write ``text,label`` (or ``label_0,label_1,…``) and the slots, atomically.
 
+        Labels that are categories are written by their names.
         What a spreadsheet would take for a formula gets an apostrophe in front
         (:mod:`extract.cells`), and a last column ``neutralised`` then says where, so that
         :func:`extract.read_prompts` gives back the same sentences; ``as_is`` leaves that out.
@@ -77,26 +84,36 @@ class Prompts:
         names = (
             ["label"] if columns.shape[1] == 1 else [f"label_{i}" for i in range(columns.shape[1])]
         )
-        values = [[repr(float(value)) for value in row] for row in columns]
-        slots = list(zip(*self.slots.values(), strict=True)) or [()] * len(self)
-        rows = list(zip(self.texts, slots, strict=True))
-        noted = [] if as_is else _neutralised_names(["text", *self.slots], rows)
-        cell = neutralised if noted else str
-        table = [["text", *names, *map(cell, self.slots), *([COLUMN] if noted else [])]]
-        for i, (sentence, words) in enumerate(rows):
-            table.append([cell(sentence), *values[i], *map(cell, words), *noted[i : i + 1]])
+        header = ["text", *names, *self.slots]
+        of_labels = [self._label_cells(k, column) for k, column in enumerate(columns.T)]
+        rows = list(zip(self.texts, *of_labels, *self.slots.values(), strict=True))
+        # Negative numbers are no formulas; a spreadsheet computes only what is text otherwise.
+        numbers = {
+            name for k, name in enumerate(names) if not (self.label_names and self.label_names[k])
+        }
+        noted = [] if as_is else _neutralised_names(header, rows, numbers)
+        shown = [str if name in numbers or not noted else neutralised for name in header]
+        table = [[*map(neutralised if noted else str, header), *([COLUMN] if noted else [])]]
+        for i, row in enumerate(rows):
+            cells = [cell(text) for cell, text in zip(shown, row, strict=True)]
+            table.append([*cells, *noted[i : i + 1]])
         # A file that has the name already may be the very one that the sentences are from.
         File.of(path).write(csv_text(table).encode())
 
+    def _label_cells(self, k: int, values: np.ndarray) -> list[str]:
+        """Cells of a column of labels."""
+        named = self.label_names[k] if self.label_names else ()
+        return [named[int(value)] if named else repr(float(value)) for value in values]
+
 
 def _neutralised_names(
-    names: Sequence[str], rows: Sequence[tuple[str, tuple[str, ...]]]
+    names: Sequence[str], rows: Sequence[Sequence[str]], numbers: Set[str]
 ) -> list[str]:
     """JSON lists of the cells of each row that get an apostrophe; no lists where none does."""
     found = []
-    for text, words in rows:
-        cells = zip(names, (text, *words), strict=True)
-        found.append([name for name, cell in cells if neutralised(cell) != cell])
+    for row in rows:
+        cells = zip(names, row, strict=True)
+        found.append([n for n, cell in cells if n not in numbers and neutralised(cell) != cell])
     if not any(found) and all(neutralised(name) == name for name in names):
         return []
     return [json.dumps(row, ensure_ascii=False) if row else "" for row in found]
