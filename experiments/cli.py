@@ -227,6 +227,18 @@ def models() -> None:
         typer.echo("also: a hub id (owner/name), a local folder, a .gguf file")
 
 
+@app.command()
+def tasks() -> None:
+    """List the ready tasks: name, shape, what the sentences are about, and one of them."""
+    with _errors_in_one_line(debug=False):
+        from extract.task_files import read_task, task_names
+
+        for name in task_names():
+            task = read_task(name)
+            typer.echo(visible(f"{name:<12} {task.manifold:<12} {task.title}"))
+            typer.echo(visible(f"{'':<12} {task.prompts(1).texts[0]}"))
+
+
 @app.command("list")
 def list_analyses(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)],
@@ -272,6 +284,8 @@ def _check_together(command: str, options: Options) -> None:
         from experiments.runs.analysis import check_name
 
         check_name(options.as_name)
+    if "task" in options.given and not options.draws:
+        raise UsageError("--task brings its own sentences: leave out either it or --prompts")
     if options.shuffles == 1:
         raise UsageError("--shuffles must be 0 or at least 2: one gives no standard deviation")
     if options.permutations == 0 and command == "significance":

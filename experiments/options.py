@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.designs import EXPERIMENTS
 from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
+from extract.prompts import STUDY_TASK
 
 #: The commands and what each does, in the order of the help.
 COMMANDS = {
@@ -134,9 +135,15 @@ class Options:
     trust_remote_code: bool = _option(
         "Model", _READING, bool, "Run code that comes with a hub model.", False
     )
-    samples: int = _option(
-        "Sentences", _EVERY, int, "Sentences to draw from the study's template.", 1000
+    task: str = _option(
+        "Sentences",
+        _EVERY,
+        str,
+        "Ready task (see gpu-smds tasks), or a task file of your own, by its path: sentences, and "
+        "the words, the shapes and the period that are asked of them unless others are given.",
+        STUDY_TASK,
     )
+    samples: int = _option("Sentences", _EVERY, int, "Sentences to draw from the template.", 1000)
     seed: int = _option("Sentences", _EVERY, int, "Seed of the drawn sentences.", 42, least=0)
     prompts: Path | None = _option(
         "Sentences",
@@ -326,7 +333,8 @@ class Options:
         "Output",
         _EVERY,
         str,
-        "Folder of the run; with several models, of all runs. Default: runs/<model>.",
+        "Folder of the run; with several models, of all runs. Default: runs/<model>, and "
+        "runs/<model>-<task> of another task than date.",
         read=Path,
     )
     csv_as_is: bool = _option(
@@ -347,7 +355,12 @@ class Options:
     @property
     def own_sentences(self) -> bool:
         """Whether the sentences are not the study's, so that its words and labels mean nothing."""
-        return self.prompts is not None
+        return not self.draws or self.task != STUDY_TASK
+
+    @property
+    def draws(self) -> bool:
+        """Whether sentences are drawn, of a task, with ``samples`` and ``seed``."""
+        return self.prompts is None
 
 
 #: Every option by the name of its field.

@@ -16,6 +16,8 @@ import numpy as np
 from extract.cells import COLUMN, csv_text, neutralised
 from gpu_smds._files import File
 
+#: Name of the task whose sentences are the study's.
+STUDY_TASK = "date"
 TEMPLATE = (
     "{Name} was born on the {Day_Ordinal} of {Month}. {Name} plays volleyball. "
     "{Name}'s favourite color is green. {Name} lives in Berlin. "
@@ -165,6 +167,17 @@ def fill(template: str, slots: dict[str, tuple[str, ...]], labels: np.ndarray) -
     units = tuple(piece["slot"] or piece["word"] for piece in pieces)
     is_slot = tuple(piece["slot"] is not None for piece in pieces)
     return Prompts(tuple(texts), labels, units, is_slot, spans, slots)
+
+
+def slots_of(template: str) -> list[str]:
+    """Names of the slots of a template, in order, as often as they stand there."""
+    return [name for name, is_slot in words_of(template) if is_slot]
+
+
+def words_of(template: str) -> list[tuple[str, bool]]:
+    """Words of a template in order, each with whether it is a slot."""
+    pieces = _PIECE.finditer(template)
+    return [(piece["slot"] or piece["word"], piece["slot"] is not None) for piece in pieces]
 
 
 def _label(month: int, day: int) -> float:

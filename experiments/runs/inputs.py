@@ -13,10 +13,11 @@ from experiments.console import Screen
 from experiments.designs.setting import FOLDS, MIN_SENTENCES
 from experiments.options import Options
 from experiments.runs.room import check_samples
-from experiments.runs.sentences import sentences_of
+from experiments.runs.sentences import sentences_of, task_name
 from extract import ExtractError, Prompts, UsageError
 from extract.models import model_device, pinned
 from extract.sources import ModelSource, hub_token, resolve_model
+from extract.task_files import own_file
 from gpu_smds import manifold_names
 from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.maps.discovery import DEFAULT_MANIFOLDS
@@ -101,11 +102,14 @@ class Inputs:
     def identity(self, of_0_1_0: bool) -> dict[str, Any]:
         """What the states depend on; ``of_0_1_0`` as that version told them apart."""
         options, source = self.options, self.source
+        task = task_name(options)
         return {
             **(source.sampled_fingerprint() if of_0_1_0 else source.fingerprint()),
             "prompts": self.prompts.hash,
+            # The study's sentences had no name once.
+            **({} if task is None else {"task": task}),
             "samples": len(self.prompts),
-            "seed": None if options.own_sentences else options.seed,
+            "seed": options.seed if options.draws else None,
             "positions": options.positions,
             "layers": options.layers,
             "quantize": self.quantize,
@@ -189,7 +193,7 @@ def _pinned(source: ModelSource, found: dict[str, Any] | None, screen: Screen) -
 
 def _check_inputs_outside(folder: Path, options: Options, source: ModelSource) -> None:
     """Refuse to write among the files that are read: an input is never an output."""
-    given = [] if options.prompts is None else [options.prompts]
+    given = [path for path in (options.prompts, own_file(options.task)) if path is not None]
     if source.kind != "hub":
         location = Path(source.location)
         given.append(location / source.gguf_file if source.gguf_file else location)

@@ -205,10 +205,12 @@ def check_states(
     UsageError
         They differ; the message names the first differences, and the options that would do.
     """
+    keys = dict.fromkeys(("task", *wanted)) if "task" in found else wanted
+    wanted = {key: wanted.get(key) for key in keys}
     differing = [key for key, value in wanted.items() if found.get(key) != value]
     if not differing:
         return
-    if {"samples", "seed"} & {*differing}:  # which are the reason of other prompts
+    if {"task", "samples", "seed"} & {*differing}:  # which are the reason of other prompts
         differing = [key for key in differing if key != "prompts"]
     said = [f"{key} {_short(found.get(key))}, asked for {_short(wanted[key])}" for key in differing]
     given = [

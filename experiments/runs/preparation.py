@@ -18,6 +18,7 @@ from experiments.runs.plan import Plan
 from experiments.runs.questions import known_in, known_in_folder, with_settings_of_name
 from experiments.runs.room import check_room
 from experiments.runs.run import Run
+from experiments.runs.sentences import with_task
 from experiments.runs.sites import canonical
 from experiments.runs.source import with_source, with_words
 from extract import UsageError
@@ -44,6 +45,7 @@ def prepare(
     UsageError, ExtractError
         With what to do about it.
     """
+    questions = [with_task(command, question) for question in questions]
     for question in questions:
         check_manifolds(question)
     run = _run_of(command, model, questions[0], folder, screen)

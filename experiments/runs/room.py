@@ -17,7 +17,8 @@ from experiments.designs.setting import CURVES, FOLDS
 from experiments.designs.timing import duration
 from experiments.options import Options
 from experiments.runs.plan import Plan
-from extract import ExtractError, Tokens, align, study_prompts, tokenize
+from experiments.runs.sentences import sentences_of
+from extract import ExtractError, Tokens, align, tokenize
 from extract.footprint import batch_bytes, weight_bytes
 from extract.models import load_tokenizer
 from extract.reader import hidden_size, n_states
@@ -163,7 +164,7 @@ def check_samples(
     screen: Screen,
     reads: bool,
 ) -> None:
-    """Refuse more of the study's sentences than can be held, before they are drawn.
+    """Refuse more sentences of a task than can be held, before they are drawn.
 
     A few are drawn, tokenized and planned, and what they take is multiplied. What takes long is
     only told.
@@ -183,13 +184,14 @@ def check_samples(
         Too little memory or disk, with what would fit; or as :meth:`Plan.of`.
     """
     samples = options.samples
-    if options.own_sentences or samples <= _FIT:
+    if not options.draws or samples <= _FIT:
         return
+    few_asked = replace(options, samples=_FEW)
     token, trust = hub_token(), options.trust_remote_code
     tokenizer = load_tokenizer(source, token, trust) if reads else None
 
     def draw() -> Tokens | None:
-        prompts = study_prompts(_FEW, options.seed)
+        prompts = sentences_of(few_asked)
         prompts.hash  # noqa: B018  it writes all of them as text
         if tokenizer is None:
             return None
@@ -221,7 +223,7 @@ def check_samples(
             f"most {int(free * (1 - _RESERVE) * _FEW / held):,} --samples"
         )
     if reads:
-        few = study_prompts(_FEW, options.seed)
+        few = sentences_of(few_asked)
         plan = Plan.of(source, few, options, quantize, device, folder)
         check_room(replace(plan, n=samples))
     if seconds > _PATIENCE:

@@ -15,6 +15,7 @@ from experiments.options import Options
 from experiments.runs.folder import RunFolder
 from experiments.runs.inputs import Inputs
 from experiments.runs.plan import Plan
+from experiments.runs.sentences import task_name
 from extract import Prompts
 from extract.capture import parse_layers
 from extract.sources import ModelSource, resolve_model
@@ -127,9 +128,13 @@ class Run:
 
 
 def run_folder(model: str, options: Options) -> Path:
-    """Folder of a model's run: ``runs/<model>``, ``--out``, or a folder in it for several."""
+    """Folder of a model's run: ``runs/<model>``, ``--out``, or a folder in it for several.
+
+    That of another task than the study's is ``runs/<model>-<task>``.
+    """
     # A file called "...gguf" must not become the folder above.
     name = resolve_model(model, options.revision).name.lstrip(".") or "model"
     if options.out is None:
-        return Path("runs") / name
+        task = task_name(options)
+        return Path("runs") / (name if task is None else f"{name}-{task}")
     return options.out / name if len(options.models) > 1 else options.out

@@ -34,7 +34,7 @@ def with_words(options: Options, prompts: Prompts) -> Options:
 def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None]:
     """The options with the slot that holds the label as the source, and what is said of it.
 
-    It is looked for where sentences are the user's own and no source is named.
+    It is looked for where sentences are the user's own and no source is named; a task names it.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None
         Two slots may hold it.
     """
     slots = list(dict.fromkeys(slots_in_order(prompts)))
-    if not options.own_sentences or "source" in options.given or not slots:
+    if options.draws or "source" in options.given or not slots:
         return options, None
     if len(slots) == 1:
         return replace(options, source=slots[0]), None

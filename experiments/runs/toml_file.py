@@ -37,16 +37,16 @@ def settings_of(run: Run) -> dict[str, Any]:
     manifest, options, source = run.manifest, run.options, run.source
     assert manifest is not None
     batch_size, batch_tokens = manifest["batches_asked"]
-    own = options.own_sentences
     values = {
         "models": run.inputs.model,
         "revision": (source.commit or options.revision) if source.kind == "hub" else None,
         "quantize": run.inputs.quantize,
         "dtype": options.dtype,
         "device": manifest["device"],
-        "prompts": str(options.prompts) if own else None,
-        "samples": None if own else options.samples,
-        "seed": None if own else options.seed,
+        "prompts": None if options.prompts is None else str(options.prompts),
+        "task": options.task if options.draws and options.own_sentences else None,
+        "samples": options.samples if options.draws else None,
+        "seed": options.seed if options.draws else None,
         "positions": options.positions,
         "layers": options.layers,
         "final_norm": options.final_norm,

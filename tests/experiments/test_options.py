@@ -17,6 +17,7 @@ GIVEN = {
     "dtype": (("--dtype", "bfloat16"), "bfloat16"),
     "device": (("--device", "cpu"), "cpu"),
     "trust_remote_code": (("--trust-remote-code",), True),
+    "task": (("--task", "hour"), "hour"),
     "samples": (("--samples", "7"), 7),
     "seed": (("--seed", "3"), 3),
     "prompts": (("--prompts", "mine.csv"), Path("mine.csv")),
