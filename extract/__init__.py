@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from extract.alignment import Positions, Tokens, align, tokenize
 from extract.errors import ExtractError, UsageError
 from extract.own_prompts import read_prompts
+from extract.own_templates import fill_template
 from extract.prompts import Prompts, month_starts, study_prompts
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "Tokens",
     "UsageError",
     "align",
+    "fill_template",
     "month_starts",
     "read_prompts",
     "study_prompts",

@@ -26,11 +26,14 @@ class Columns:
         One or more.
     others
         All that are neither, nor ignored.
+    ignored
+        Those that the user named.
     """
 
     text: str | None
     labels: tuple[str, ...]
     others: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
 
 
 def choose_columns(
@@ -43,8 +46,8 @@ def choose_columns(
 ) -> Columns:
     """Find the columns that are asked for, or those that are called ``text`` and ``label``.
 
-    Labels that are not named are ``label``, or ``label_0``, ``label_1``, …; where others are named,
-    those are ignored. Case counts only where two names differ in nothing else.
+    Labels that are not named are ``label``, or ``label_0``, ``label_1``, …. Where other columns are
+    named, those and ``text`` are ignored. Case counts only where two names differ in nothing else.
 
     Parameters
     ----------
@@ -60,10 +63,10 @@ def choose_columns(
     UsageError
         There is no such column, or one is asked to be two things.
     """
-    by_name = [name for name in table.columns if _LABEL.fullmatch(name)]
+    by_name = [name for name in table.columns if is_label(name)]
     ignored = _all(table, "--ignore", ignore)
     labels = _all(table, "--label", label) or [name for name in by_name if name not in ignored]
-    sentence = None if templated else _one(table, text or "text")
+    sentence = None if templated else table.column(text or "text")
     if sentence is None and not templated:
         raise UsageError(table.lacks("text") if text is None else _unknown(table, "--text", text))
     if not labels:
@@ -73,8 +76,14 @@ def choose_columns(
             raise UsageError(f"--ignore {name}: the column is the text or a label")
     if sentence in labels:
         raise UsageError(f"--label {sentence}: the column is the text")
-    used = {sentence, *labels, *by_name, *ignored}
-    return Columns(sentence, tuple(labels), tuple(c for c in table.columns if c not in used))
+    used = {sentence, *labels, *by_name, *ignored, "text"}
+    others = tuple(column for column in table.columns if column not in used)
+    return Columns(sentence, tuple(labels), others, tuple(ignored))
+
+
+def is_label(column: str) -> bool:
+    """Whether a column is one of labels by its name."""
+    return _LABEL.fullmatch(column) is not None
 
 
 def check_keys(table: Table, columns: Columns, row: Row) -> None:
@@ -85,18 +94,12 @@ def check_keys(table: Table, columns: Columns, row: Row) -> None:
     UsageError
         It names the row.
     """
-    if not table.keyed:
-        return
-    needed = [name for name in (columns.text, *columns.labels) if name is not None]
-    for name in needed:
-        if name not in row.cells:
-            raise UsageError(f"{row.where}: has no '{name}'")
-    known = {*table.columns}
-    found, first = [*row.cells.keys() - known], [*columns.others]
-    missing = [name for name in first if name not in row.cells]
-    if found or missing:
-        slots = [name for name in row.cells if name in first or name not in known]
-        raise UsageError(f"{row.where}: has slots {slots}, the first sentence {first}")
+    if columns.text is not None and columns.text not in row.cells:
+        raise UsageError(f"{row.where}: has no '{columns.text}'")
+    first = list(columns.others)
+    found = [name for name in row.cells if name in first or name not in table.columns]
+    if {*found} != {*first}:
+        raise UsageError(f"{row.where}: has slots {found}, the first sentence {first}")
 
 
 def labels_of(table: Table, columns: Columns) -> Labels:
@@ -109,6 +112,9 @@ def labels_of(table: Table, columns: Columns) -> Labels:
     """
     found: list[tuple[str, list[Cell]]] = []
     for name in columns.labels:
+        for row in table.rows:
+            if name not in row.cells:
+                raise UsageError(f"{row.where}: has no '{name}'")
         cells = [(row.where, row.cells[name]) for row in table.rows]
         lists = [value if isinstance(value, list) else [value] for _, value in cells]
         for (where, _), values in zip(cells, lists, strict=True):
@@ -134,22 +140,13 @@ def _all(table: Table, option: str, names: Sequence[str]) -> list[str]:
     """Columns of the names, each once."""
     found: dict[str, None] = {}
     for given in names:
-        whole = _one(table, given)
+        whole = table.column(given)
         for name in [given] if whole is not None else given.split(","):
-            column = _one(table, name)
+            column = table.column(name)
             if column is None:
                 raise UsageError(_unknown(table, option, name.strip()))
             found[column] = None
     return list(found)
-
-
-def _one(table: Table, name: str) -> str | None:
-    """The column of a name, whatever its case if that leaves one."""
-    name = name.strip()
-    if name in table.columns:
-        return name
-    alike = [column for column in table.columns if column.casefold() == name.casefold()]
-    return alike[0] if len(alike) == 1 else None
 
 
 def _unknown(table: Table, option: str, name: str) -> str:

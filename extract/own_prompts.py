@@ -11,13 +11,12 @@ import numpy as np
 from extract import table_file
 from extract.columns import Columns, check_keys, choose_columns, labels_of, said_of
 from extract.errors import UsageError
+from extract.own_templates import filled_again
 from extract.prompts import Prompts
 from extract.table_file import Table, read_table
-
-_WORD = re.compile(r"'\w+|\w+|[^\w\s]")
+from extract.units import Unit, with_words
 
 Row = tuple[str, str, dict[str, str]]  # where, text, slots
-Unit = tuple[str, bool, int, int]  # name, is a slot, start, end
 
 
 def read_prompts(
@@ -35,7 +34,8 @@ def read_prompts(
     column is a slot, whose value is found in the text. A JSONL file has one object a line with
     ``text``, ``label`` (a number or a list) and slots under ``slots`` or as further keys.
     The ``prompts.csv`` of a run gives the sentences of that run: its last column ``neutralised``,
-    if there is one, names the cells of a row that got an apostrophe in front, which is taken away.
+    if there is one, names the cells of a row that got an apostrophe in front, which is taken away;
+    a column ``template`` says where slots stand.
 
     Delimiter and encoding are found out (:mod:`extract.table_file`). Labels are numbers, ISO dates,
     which become days since 1970-01-01, or names of categories, which become 0, 1, … in their order
@@ -71,6 +71,9 @@ def read_prompts(
     if say is not None:
         for line in said_of(table, labels):
             say(line)
+    known = filled_again(table, columns, labels)
+    if known is not None:
+        return known
     names = columns.others
     texts = tuple(text for _, text, _ in rows)
     values = {name: tuple(slots[name] for _, _, slots in rows) for name in names}
@@ -137,17 +140,7 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
         if not found:
             raise UsageError(f"{where}: the value {value!r} of slot '{name}' is not in its text")
         taken += found
-    units = sorted(taken, key=lambda unit: unit[2])
-    words, position = [], 0
-    for unit in [*units, ("", True, len(text), len(text))]:
-        gap = text[position : unit[2]]
-        words += [
-            (m[0], False, position + m.start(), position + m.end()) for m in _WORD.finditer(gap)
-        ]
-        if unit[0]:
-            words.append(unit)
-        position = unit[3]
-    return words
+    return with_words(text, taken)
 
 
 def _common_units(rows: list[Row], units: list[list[Unit]]) -> list[tuple[str, bool]]:

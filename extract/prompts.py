@@ -18,6 +18,8 @@ from gpu_smds._files import File
 
 #: Name of the task whose sentences are the study's.
 STUDY_TASK = "date"
+#: Column of a run's ``prompts.csv`` with the template that the slots are filled into.
+TEMPLATE_COLUMN = "template"
 TEMPLATE = (
     "{Name} was born on the {Day_Ordinal} of {Month}. {Name} plays volleyball. "
     "{Name}'s favourite color is green. {Name} lives in Berlin. "
@@ -53,6 +55,8 @@ class Prompts:
     label_names
         Per column of the labels the names of the categories 0, 1, …, none where it holds numbers;
         empty where all do.
+    template
+        The user's template with which the slots were filled; empty where they were found in texts.
     """
 
     texts: tuple[str, ...]
@@ -62,6 +66,7 @@ class Prompts:
     spans: np.ndarray
     slots: dict[str, tuple[str, ...]]
     label_names: tuple[tuple[str, ...], ...] = ()
+    template: str = ""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -77,7 +82,8 @@ class Prompts:
     def to_csv(self, path: str | Path | File, *, as_is: bool = False) -> None:
         """Write ``text,label`` (or ``label_0,label_1,…``) and the slots, atomically.
 
-        Labels that are categories are written by their names.
+        Labels that are categories are written by their names; where the sentences are of a
+        template, a column ``template`` holds it, and with it where every slot stands.
         What a spreadsheet would take for a formula gets an apostrophe in front
         (:mod:`extract.cells`), and a last column ``neutralised`` then says where, so that
         :func:`extract.read_prompts` gives back the same sentences; ``as_is`` leaves that out.
@@ -86,9 +92,11 @@ class Prompts:
         names = (
             ["label"] if columns.shape[1] == 1 else [f"label_{i}" for i in range(columns.shape[1])]
         )
-        header = ["text", *names, *self.slots]
+        templates = [[self.template] * len(self)] if self.template else []
+        header = ["text", *names, *self.slots, *([TEMPLATE_COLUMN] if templates else [])]
         of_labels = [self._label_cells(k, column) for k, column in enumerate(columns.T)]
-        rows = list(zip(self.texts, *of_labels, *self.slots.values(), strict=True))
+        columns_of_text = [self.texts, *of_labels, *self.slots.values(), *templates]
+        rows = list(zip(*columns_of_text, strict=True))
         # Negative numbers are no formulas; a spreadsheet computes only what is text otherwise.
         numbers = {
             name for k, name in enumerate(names) if not (self.label_names and self.label_names[k])

@@ -62,6 +62,14 @@ class Table:
     commas: bool = False
     keyed: bool = False
 
+    def column(self, name: str) -> str | None:
+        """The column of a name, whatever its case if that leaves one; None where there is none."""
+        name = name.strip()
+        if name in self.columns:
+            return name
+        alike = [column for column in self.columns if column.casefold() == name.casefold()]
+        return alike[0] if len(alike) == 1 else None
+
     def lacks(self, column: str) -> str:
         """Sentence that says that a column is not there."""
         if self.keyed and self.rows:

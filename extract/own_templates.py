@@ -1,0 +1,154 @@
+"""Sentences of the user's own, from a template and a table of what fills its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from extract.columns import Columns, choose_columns, is_label, labels_of, said_of
+from extract.errors import UsageError
+from extract.label_column import Labels
+from extract.prompts import TEMPLATE_COLUMN, Prompts
+from extract.table_file import Table, read_table
+from extract.templates import Template, parse_template
+from extract.units import Unit
+
+
+def fill_template(
+    template: str,
+    path: str | Path,
+    *,
+    label: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> Prompts:
+    """Make a sentence of each row of a table: where the slots stand is known, and not searched.
+
+    The slots of ``"{Name} was born in {Month}."`` are columns of the table, whatever their case;
+    ``{{`` and ``}}`` are braces of the text. A column may be label and slot. Other columns are
+    ignored.
+
+    Parameters
+    ----------
+    template
+        The sentence.
+    path, label, ignore, say
+        As in :func:`extract.read_prompts`.
+
+    Raises
+    ------
+    UsageError
+        The template or the table cannot be used; the message names the slot or the line.
+    """
+    parsed = parse_template(template)
+    table = read_table(Path(path))
+    columns = choose_columns(table, label=label, ignore=ignore, templated=True)
+    if not table.rows:
+        raise UsageError(f"{path} holds no rows")
+    of_slots = _columns_of_slots(parsed, table, columns.ignored)
+    values = {slot: _values(table, slot, column) for slot, column in of_slots.items()}
+    labels = labels_of(table, columns)
+    if say is not None:
+        for line in said_of(table, labels):
+            say(line)
+        used = {*of_slots.values(), *columns.labels, *columns.ignored}
+        unused = [column for column in table.columns if column not in used]
+        if unused:
+            say(f"{table.path.name}: not in the template, so ignored: {', '.join(unused)}")
+    return fill_slots(parsed, values, labels)
+
+
+def fill_slots(template: Template, values: dict[str, tuple[str, ...]], labels: Labels) -> Prompts:
+    """Sentences of a template with n values of every slot."""
+    texts, spans = [], []
+    units: list[Unit] = []
+    for row in zip(*values.values(), strict=True):
+        text, units = template.filled(dict(zip(values, row, strict=True)))
+        texts.append(text)
+        spans.append([(start, end) for _, _, start, end in units])
+    return Prompts(
+        tuple(texts),
+        labels.values,
+        tuple(name for name, _, _, _ in units),
+        tuple(is_slot for _, is_slot, _, _ in units),
+        np.array(spans, dtype=np.int64),
+        values,
+        labels.names,
+        template.written,
+    )
+
+
+def filled_again(table: Table, columns: Columns, labels: Labels) -> Prompts | None:
+    """Sentences of the ``prompts.csv`` of a run that was given a template; None for other tables.
+
+    It has a column ``template``, in all rows the same, whose slots are columns.
+
+    Raises
+    ------
+    UsageError
+        The text of a row is not what the template gives.
+    """
+    written = {row.cells.get(TEMPLATE_COLUMN) for row in table.rows}
+    template = written.pop() if len(written) == 1 else None
+    if TEMPLATE_COLUMN not in columns.others or not isinstance(template, str):
+        return None
+    try:
+        parsed = parse_template(template)
+    except UsageError:
+        return None
+    if not {*parsed.slots} <= {*columns.others}:
+        return None
+    values = {slot: _values(table, slot, slot) for slot in parsed.slots}
+    prompts = fill_slots(parsed, values, labels)
+    for row, text in zip(table.rows, prompts.texts, strict=True):
+        if row.cells[columns.text or ""] != text:
+            raise UsageError(
+                f"{row.where}: its text is not what its template gives, {text!r}: change either, "
+                f"or remove the column {TEMPLATE_COLUMN!r}"
+            )
+    return prompts
+
+
+def _columns_of_slots(template: Template, table: Table, ignored: Sequence[str]) -> dict[str, str]:
+    """Column of every slot.
+
+    Raises
+    ------
+    UsageError
+        A slot that is no column, or one that is ignored.
+    """
+    found = {}
+    for slot in template.slots:
+        column = table.column(slot)
+        if column is None:
+            close = get_close_matches(slot, table.columns, n=1)
+            listed = (
+                f"did you mean {{{close[0]}}}?" if close else "it has " + ", ".join(table.columns)
+            )
+            raise UsageError(
+                f"the template has {{{slot}}}, and {table.path} no such column: {listed}"
+            )
+        if column in (TEMPLATE_COLUMN, "text") or is_label(column):
+            raise UsageError(
+                f"{table.path}: rename the column {column!r}, which has a meaning of its own in "
+                "the prompts.csv of a run"
+            )
+        if column in ignored:
+            raise UsageError(f"--ignore {column}: the template has {{{slot}}}")
+        found[slot] = column
+    return found
+
+
+def _values(table: Table, slot: str, column: str) -> tuple[str, ...]:
+    values = []
+    for row in table.rows:
+        # A blank after a value belongs to the next word's token.
+        cell = row.cells.get(column)
+        value = "" if cell is None else str(cell).strip()
+        if not value:
+            raise UsageError(f"{row.where}: slot '{slot}' is empty")
+        values.append(value)
+    return tuple(values)

@@ -1,0 +1,25 @@
+"""A sentence as a row of units: its slots, and the words and punctuation marks between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+Unit = tuple[str, bool, int, int]  # name, is a slot, start, end
+
+_WORD = re.compile(r"'\w+|\w+|[^\w\s]")
+
+
+def with_words(text: str, slots: Sequence[Unit]) -> list[Unit]:
+    """The slots of a sentence with the words between them, in order."""
+    units: list[Unit] = []
+    position = 0
+    for unit in [*sorted(slots, key=lambda slot: slot[2]), ("", True, len(text), len(text))]:
+        gap = text[position : unit[2]]
+        units += [
+            (m[0], False, position + m.start(), position + m.end()) for m in _WORD.finditer(gap)
+        ]
+        if unit[0]:
+            units.append(unit)
+        position = unit[3]
+    return units
