@@ -8,6 +8,7 @@ or names into several tokens.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from extract.errors import ExtractError, UsageError
 from extract.prompts import Prompts
+from extract.words import prints
 
 #: The study's landmarks: where the date is read, where it is needed, and an unrelated word.
 SOURCE, DESTINATION, DISTRACTOR = "Month", "birthday", "volleyball"
@@ -207,18 +209,29 @@ def word_tokens(prompts: Prompts, tokens: Tokens) -> list[list[list[int]]]:
             inside = inside[inside >= 0]
             if len(inside):
                 members[int(inside[-1])].append(t)
-        for j, (_, end) in enumerate(spans.tolist()):
-            last = int(covering[end - 1])
+        for j, (start, end) in enumerate(spans.tolist()):
+            last = _last_token(covering[start:end], text[start:end])
             if last < 0:
                 raise ExtractError(
                     f"sentence {i + 1} cannot be aligned: no token covers the end of the word "
-                    f"{text[spans[j, 0] : end]!r} in {text!r}"
+                    f"{text[start:end]!r} in {text!r}"
                 )
             # A character of several tokens (an emoji, say) belongs to the last of them.
             if last not in members[j]:
                 members[j].append(last)
         result.append(members)
     return result
+
+
+def _last_token(covering: np.ndarray, word: str) -> int:
+    """The token of a word's last character that has one; −1 if a letter behind it has none.
+
+    Tokenizers may drop accents and other marks, and what prints nothing.
+    """
+    for token, character in zip(covering[::-1].tolist(), word[::-1], strict=True):
+        if token >= 0 or not (unicodedata.combining(character) or not prints(character)):
+            return int(token)
+    return -1
 
 
 def first_columns(words: Sequence[str]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from extract.columns import Columns, check_keys, choose_columns, labels_of, said
 from extract.errors import UsageError
 from extract.own_templates import filled_again
 from extract.prompts import Prompts
+from extract.slots import Sentence, read_value
 from extract.table_file import Table, read_table
 from extract.units import Unit, with_words
+from extract.words import composed, prints
 
 Row = tuple[str, str, dict[str, str]]  # where, text, slots
 
@@ -76,7 +77,8 @@ def read_prompts(
         return known
     names = columns.others
     texts = tuple(text for _, text, _ in rows)
-    values = {name: tuple(slots[name] for _, _, slots in rows) for name in names}
+    value = read_value if align else composed
+    values = {name: tuple(value(slots[name]) for _, _, slots in rows) for name in names}
     if not align:
         none = np.zeros((len(rows), 0, 2), dtype=np.int64)
         return Prompts(texts, labels.values, (), (), none, values, labels.names)
@@ -89,7 +91,8 @@ def read_prompts(
     for j, (name, is_slot) in enumerate(kinds):
         if is_slot and name not in values:
             values[name] = tuple(
-                text[a:b] for text, (a, b) in zip(texts, spans[:, j].tolist(), strict=True)
+                composed(text[a:b])
+                for text, (a, b) in zip(texts, spans[:, j].tolist(), strict=True)
             )
     return Prompts(
         texts,
@@ -109,7 +112,7 @@ def _row(table: Table, columns: Columns, row: table_file.Row) -> Row:
     text = row.cells[columns.text]
     if not isinstance(text, str):
         raise UsageError(f"{row.where}: {columns.text!r} must be a string")
-    if not text.strip():
+    if not prints(text):
         raise UsageError(f"{row.where}: the sentence is empty")
     slots = {name: str(row.cells[name]) for name in columns.others}
     return row.where, text, slots
@@ -118,24 +121,27 @@ def _row(table: Table, columns: Columns, row: table_file.Row) -> Row:
 def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
     """Split a sentence into slots, words, contractions and punctuation marks."""
     taken: list[Unit] = []
+    sentence = Sentence(text)
+    values = {name: read_value(cell) for name, cell in slots.items()}
     # Longer values first, so that "New York" is not cut by another slot's "York".
-    for name, cell in sorted(slots.items(), key=lambda item: -len(item[1])):
-        # A space after a value belongs to the next word's token.
-        value = cell.strip()
+    for name, value in sorted(values.items(), key=lambda item: -len(item[1])):
         if not value:
             raise UsageError(f"{where}: slot '{name}' is empty")
-        before = r"(?<!\w)" if re.match(r"\w", value) else ""
-        after = r"(?!\w)" if re.search(r"\w$", value) else ""
         found = [
-            (name, True, match.start(), match.end())
-            for match in re.finditer(f"{before}{re.escape(value)}{after}", text)
-            if not any(match.start() < end and start < match.end() for _, _, start, end in taken)
+            (name, True, start, end)
+            for start, end in sentence.find(value)
+            if not any(start < b and a < end for _, _, a, b in taken)
         ]
-        if not found and value in (earlier := {text[a:b]: other for other, _, a, b in taken}):
+        if not found and value in (earlier := {values[other]: other for other, *_ in taken}):
             raise UsageError(
                 f"{where}: the value {value!r} of slot '{name}' stands only where slot "
                 f"'{earlier[value]}' does: leave out these slots, words that differ become slots "
                 "by themselves"
+            )
+        if not found and (longer := sentence.inside(value)):
+            raise UsageError(
+                f"{where}: the value {value!r} of slot '{name}' stands only inside {longer}: write "
+                "it as it stands in the text"
             )
         if not found:
             raise UsageError(f"{where}: the value {value!r} of slot '{name}' is not in its text")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from extract.cells import COLUMN, csv_text, neutralised
+from extract.units import Unit, with_words
 from gpu_smds._files import File
 
 #: Name of the task whose sentences are the study's.
@@ -30,8 +31,7 @@ MONTHS = tuple(calendar.month_name[1:])
 YEAR = 2023
 DAYS_OF_YEAR = 365
 
-#: A slot of a template, a word, a contraction such as 's, or one punctuation mark.
-_PIECE = re.compile(r"\{(?P<slot>\w+)\}|(?P<word>'\w+|\w+|[^\w\s])")
+_SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -160,20 +160,19 @@ def study_prompts(n_samples: int = 1000, seed: int = 42) -> Prompts:
 
 def fill(template: str, slots: dict[str, tuple[str, ...]], labels: np.ndarray) -> Prompts:
     """Fill a template's ``{slots}`` and note where every word comes to stand."""
-    pieces = list(_PIECE.finditer(template))
+    pieces = _pieces(template)
     texts, spans = [], np.zeros((len(labels), len(pieces), 2), dtype=np.int64)
     for i in range(len(labels)):
         text, copied = "", 0
-        for j, piece in enumerate(pieces):
-            text += template[copied : piece.start()]
-            copied = piece.end()
-            slot = piece["slot"]
-            start = len(text)
-            text += slots[slot][i] if slot else piece["word"]
-            spans[i, j] = start, len(text)
+        for j, (name, is_a_slot, start, end) in enumerate(pieces):
+            text += template[copied:start]
+            copied = end
+            spans[i, j, 0] = len(text)
+            text += slots[name][i] if is_a_slot else template[start:end]
+            spans[i, j, 1] = len(text)
         texts.append(text + template[copied:])
-    units = tuple(piece["slot"] or piece["word"] for piece in pieces)
-    is_slot = tuple(piece["slot"] is not None for piece in pieces)
+    units = tuple(name for name, *_ in pieces)
+    is_slot = tuple(is_slot for _, is_slot, *_ in pieces)
     return Prompts(tuple(texts), labels, units, is_slot, spans, slots)
 
 
@@ -184,8 +183,13 @@ def slots_of(template: str) -> list[str]:
 
 def words_of(template: str) -> list[tuple[str, bool]]:
     """Words of a template in order, each with whether it is a slot."""
-    pieces = _PIECE.finditer(template)
-    return [(piece["slot"] or piece["word"], piece["slot"] is not None) for piece in pieces]
+    return [(name, is_slot) for name, is_slot, *_ in _pieces(template)]
+
+
+def _pieces(template: str) -> list[Unit]:
+    """Slots of a template and the words between them, where they stand in the template."""
+    slots = [(slot[1], True, slot.start(), slot.end()) for slot in _SLOT.finditer(template)]
+    return with_words(template, slots)
 
 
 def _label(month: int, day: int) -> float:

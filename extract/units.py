@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-Unit = tuple[str, bool, int, int]  # name, is a slot, start, end
+from extract.words import composed, split_words
 
-_WORD = re.compile(r"'\w+|\w+|[^\w\s]")
+Unit = tuple[str, bool, int, int]  # name, is a slot, start, end
 
 
 def with_words(text: str, slots: Sequence[Unit]) -> list[Unit]:
@@ -17,7 +16,7 @@ def with_words(text: str, slots: Sequence[Unit]) -> list[Unit]:
     for unit in [*sorted(slots, key=lambda slot: slot[2]), ("", True, len(text), len(text))]:
         gap = text[position : unit[2]]
         units += [
-            (m[0], False, position + m.start(), position + m.end()) for m in _WORD.finditer(gap)
+            (composed(gap[a:b]), False, position + a, position + b) for a, b in split_words(gap)
         ]
         if unit[0]:
             units.append(unit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,14 +9,14 @@ import numpy as np
 
 from experiments.designs.experiment import ROLES
 from experiments.options import Options, spellings
-from extract import Prompts, UsageError
+from extract import Prompts, UsageError, numerals
 from extract.alignment import slots_in_order
+from extract.words import composed
 
 #: Two slots whose held-out scores are closer than this may both hold the label.
 CLOSE = 0.1
 #: Folds of the held-out scores, and neighbours by which a number predicts.
 _FOLDS, _NEIGHBOURS = 5, 3
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def with_words(options: Options, prompts: Prompts) -> Options:
@@ -25,10 +24,15 @@ def with_words(options: Options, prompts: Prompts) -> Options:
     found: dict[str, Any] = {}
     for role in ROLES:
         word = getattr(options, role)
-        alike = {unit for unit in prompts.units if unit.casefold() == word.casefold()}
+        alike = {unit for unit in prompts.units if _folded(unit) == _folded(word)}
         if word not in prompts.units and len(alike) == 1:
             (found[role],) = alike
     return replace(options, **found)
+
+
+def _folded(word: str) -> str:
+    """A word as it is compared: whatever the case, and the form of its accents."""
+    return composed(composed(word).casefold())
 
 
 def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None]:
@@ -102,12 +106,12 @@ def _means(known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarr
 
 
 def _numbers(values: tuple[str, ...]) -> np.ndarray | None:
-    """Numbers ``(n, k)`` in the values, each scaled to [0, 1]; None unless all have as many."""
-    rows = [[float(number) for number in _NUMBER.findall(value)] for value in values]
+    """Numbers ``(n, k)`` in the values, each scaled to [0, 1]; None unless all are alike in k."""
+    rows = [numerals.values(value) for value in values]
     counts = {len(row) for row in rows}
-    if len(counts) > 1 or counts == {0}:
+    found = np.array(rows) if len(counts) == 1 else np.zeros((0, 0))
+    if not found.size or not np.isfinite(found).all():
         return None
-    found = np.array(rows)
     span = np.ptp(found, axis=0)
     scaled: np.ndarray = (found - found.min(0)) / np.where(span > 0, span, 1)
     return scaled
