@@ -140,8 +140,8 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
             )
         if not found and (longer := sentence.inside(value)):
             raise UsageError(
-                f"{where}: the value {value!r} of slot '{name}' stands only inside {longer}: write "
-                "it as it stands in the text"
+                f"{where}: the value {value!r} of slot '{name}' stands only {longer}: "
+                "write it as it stands in the text"
             )
         if not found:
             raise UsageError(f"{where}: the value {value!r} of slot '{name}' is not in its text")

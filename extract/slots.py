@@ -75,13 +75,15 @@ class Sentence:
         return found
 
     def inside(self, value: str) -> str | None:
-        """What a value that is not found is only a part of: "the number '1.5'", say."""
+        """Where a value that is not found stands: "inside the number '1.5'", say."""
+        kinds = (("number", self._numbers), ("word", split_words(self.text)))
         for first, last in self._places(value):
             start, end = self._characters[first][0], self._characters[last][1]
-            for kind, spans in (("number", self._numbers), ("word", split_words(self.text))):
+            for kind, spans in kinds:
                 for a, b in spans:
-                    if a <= start < b and end <= b and (a, b) != (start, end):
-                        return f"the {kind} {self.text[a:b]!r}"
+                    if a < start < b or a < end < b:
+                        where = "inside" if a <= start and end <= b else "where it parts"
+                        return f"{where} the {kind} {self.text[a:b]!r}"
         return None
 
     def _places(self, value: str) -> list[tuple[int, int]]:
