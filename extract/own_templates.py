@@ -12,6 +12,7 @@ from extract.columns import Columns, choose_columns, is_label, labels_of, said_o
 from extract.errors import UsageError
 from extract.label_column import Labels
 from extract.prompts import TEMPLATE_COLUMN, Prompts
+from extract.slots import read_value
 from extract.table_file import Table, read_table
 from extract.templates import Template, parse_template
 from extract.units import Unit
@@ -147,7 +148,7 @@ def _values(table: Table, slot: str, column: str) -> tuple[str, ...]:
     for row in table.rows:
         # A blank after a value belongs to the next word's token.
         cell = row.cells.get(column)
-        value = "" if cell is None else str(cell).strip()
+        value = "" if cell is None else read_value(str(cell))
         if not value:
             raise UsageError(f"{row.where}: slot '{slot}' is empty")
         values.append(value)
