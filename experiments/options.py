@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.designs import EXPERIMENTS
-from extract.alignment import DESTINATION, DISTRACTOR, SOURCE
+from extract.landmarks import DESTINATION, DISTRACTOR, SOURCE
 from extract.prompts import STUDY_TASK
 
 #: The commands and what each does, in the order of the help.

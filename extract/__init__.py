@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from extract.alignment import Positions, Tokens, align, tokenize
+from extract.alignment import Positions, align
 from extract.errors import ExtractError, UsageError
 from extract.own_prompts import read_prompts
 from extract.own_templates import fill_template
 from extract.prompts import Prompts, month_starts, study_prompts
+from extract.tokens import Tokens, tokenize
 
 if TYPE_CHECKING:
     from extract.states import HiddenStates

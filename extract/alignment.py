@@ -1,6 +1,7 @@
 """Which token of each sentence goes into which column.
 
-By word: every column is the same word, or the last token of the same slot, in every sentence.
+By word: every column is the same word, the last token of the same slot, or the same special token
+in every sentence; the last token of the sentences is always a column.
 Raw: column i is token i, as the study had it, which mixes words where tokenizers split numbers
 or names into several tokens.
 """
@@ -8,37 +9,27 @@ or names into several tokens.
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from extract.errors import ExtractError, UsageError
+from extract.errors import UsageError
+from extract.landmarks import (
+    DESTINATION,
+    DISTRACTOR,
+    LAST,
+    SOURCE,
+    landmarks_of,
+    slots_in_order,
+)
 from extract.prompts import Prompts
-from extract.words import prints
+from extract.tokens import Tokens, without_marks, word_tokens
 
-#: The study's landmarks: where the date is read, where it is needed, and an unrelated word.
-SOURCE, DESTINATION, DISTRACTOR = "Month", "birthday", "volleyball"
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids and character offsets of every sentence.
-
-    ``offsets[i]`` is ``(length, 2)``; special tokens have empty spans. ``texts`` are the readable
-    tokens of the first sentence.
-    """
-
-    ids: list[list[int]]
-    offsets: list[np.ndarray]
-    special: list[np.ndarray]
-    texts: list[str]
-
-    def __len__(self) -> int:
-        return len(self.ids)
+#: Name of a column, and the token of every sentence that it holds.
+Column = tuple[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -63,6 +54,9 @@ class Positions:
         What the alignment found, as lines for people.
     source_columns
         With raw positions in how many sentences the source is at which column; else empty.
+    named
+        Columns of special tokens, by their first occurrence, and of the last token ("<last>").
+        None where only words have columns, as versions before had it.
     """
 
     mode: str
@@ -72,7 +66,8 @@ class Positions:
     first: dict[str, int]
     landmarks: dict[str, int]
     report: tuple[str, ...]
-    source_columns: dict[int, int]
+    source_columns: dict[int, int] = field(default_factory=dict)
+    named: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.words)
@@ -87,42 +82,13 @@ class Positions:
             "landmarks": self.landmarks,
             "report": list(self.report),
             "source_columns": {str(k): v for k, v in self.source_columns.items()},
+            **({} if self.named is None else {"named": self.named}),
         }
 
     def to_json(self) -> str:
         """What the states depend on, in one line: not which of the columns somebody asks about."""
         of_states = {"mode": self.mode, "words": self.words, "tokens": self.tokens}
         return json.dumps(of_states, ensure_ascii=False)
-
-
-def tokenize(prompts: Prompts, tokenizer: Any) -> Tokens:
-    """Tokenize all sentences with character offsets.
-
-    Raises
-    ------
-    ExtractError
-        The tokenizer gives no offsets, or a sentence has no tokens.
-    """
-    if not getattr(tokenizer, "is_fast", False):
-        raise ExtractError(
-            "this tokenizer gives no character offsets; a fast tokenizer (tokenizer.json) is needed"
-        )
-    encoded = tokenizer(
-        list(prompts.texts), return_offsets_mapping=True, return_special_tokens_mask=True
-    )
-    ids = [list(map(int, row)) for row in encoded["input_ids"]]
-    for i, row in enumerate(ids):
-        if not row:
-            raise ExtractError(f"sentence {i + 1} has no tokens: {prompts.texts[i]!r}")
-    offsets = [np.array(row, dtype=np.int64).reshape(-1, 2) for row in encoded["offset_mapping"]]
-    special = [np.array(row, dtype=bool) for row in encoded["special_tokens_mask"]]
-    texts = [
-        tokenizer.convert_ids_to_tokens(token)
-        if is_special
-        else (prompts.texts[0][a:b].strip() or tokenizer.decode([token]).strip() or "␣")
-        for token, (a, b), is_special in zip(ids[0], offsets[0].tolist(), special[0], strict=True)
-    ]
-    return Tokens(ids, offsets, special, texts)
 
 
 def align(
@@ -132,8 +98,22 @@ def align(
     source: str = SOURCE,
     destination: str = DESTINATION,
     distractor: str = DISTRACTOR,
+    *,
+    words_only: bool = False,
 ) -> Positions:
     """Choose the columns and find the landmarks.
+
+    Parameters
+    ----------
+    prompts, tokens
+        The sentences, and :func:`extract.tokenize` of them.
+    mode
+        "word" or "raw".
+    source, destination, distractor
+        Words, slots or special tokens; ``"<last>"`` is the last token.
+    words_only
+        Give columns to words and to a token that begins all sentences, as versions before did
+        that may have begun a folder.
 
     Raises
     ------
@@ -142,138 +122,131 @@ def align(
     UsageError
         Unknown mode, or a landmark that no word has.
     """
+    asked = source, destination, distractor
     if mode == "word":
-        return _align_words(prompts, tokens, source, destination, distractor)
+        found = _align_words(prompts, tokens, asked, words_only)
+        if words_only and found.words != _align_words(prompts, tokens, asked, False).words:
+            line = (
+                "words only have columns, as in the version that began this: --force-states gives "
+                "special tokens and the last token columns too"
+            )
+            return replace(found, report=(*found.report, line))
+        return found
     if mode == "raw":
-        return _raw(prompts, tokens, source, destination, distractor)
+        return _raw(prompts, tokens, asked)
     raise UsageError(f"positions must be word or raw, got {mode!r}")
 
 
 def _align_words(
-    prompts: Prompts, tokens: Tokens, source: str, destination: str, distractor: str
+    prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str], words_only: bool
 ) -> Positions:
+    if not words_only:
+        prompts = without_marks(prompts, tokens)
     of_words = word_tokens(prompts, tokens)
     counts = np.array([[len(word) for word in sentence] for sentence in of_words])
-    words: list[str] = []
-    columns: list[np.ndarray] = []
-    if all(special[0] for special in tokens.special):
-        words.append(tokens.texts[0])
-        columns.append(np.zeros(len(tokens), dtype=np.int64))
+    between, unlike = _begin_only(tokens) if words_only else _special_columns(tokens, of_words)
+    columns: list[Column] = []
     first: dict[str, int] = {}  # word → last column of its first occurrence
-    for j, name in enumerate(prompts.units):
-        last = np.array([sentence[j][-1] for sentence in of_words])
+    named: dict[str, int] = {}
+    for j, name in enumerate([*prompts.units, None]):
+        for mark, column in between.get(j, ()):
+            named.setdefault(mark, len(columns))
+            columns.append((mark, column))
+        if name is None:
+            break
         if not prompts.is_slot[j] and (counts[:, j] == counts[0, j]).all():
             chosen = [np.array([s[j][t] for s in of_words]) for t in range(counts[0, j])]
         else:
-            chosen = [last]
+            chosen = [np.array([sentence[j][-1] for sentence in of_words])]
         for column in chosen:
             # Two words can end in one token; that is one column.
-            if not columns or not np.array_equal(column, columns[-1]):
-                words.append(name)
-                columns.append(column)
+            if not columns or not np.array_equal(column, columns[-1][1]):
+                columns.append((name, column))
         first.setdefault(name, len(columns) - 1)
-    stacked = np.stack(columns, axis=1)
-    landmarks = landmarks_of(first, slots_in_order(prompts), source, destination, distractor)
+    report = _lengths(tokens) + _varying(prompts, counts)
+    if not words_only:
+        columns += _last_column(tokens, columns)
+        named[LAST] = len(columns) - 1
+        report += unlike + _without_column(tokens, of_words, columns)
+    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named)
+    known = None if words_only else named
+    return _positions("word", tokens, columns, first, landmarks, report, known)
+
+
+def _positions(
+    mode: str,
+    tokens: Tokens,
+    columns: Sequence[Column],
+    first: dict[str, int],
+    landmarks: dict[str, int],
+    report: Sequence[str],
+    named: dict[str, int] | None,
+) -> Positions:
+    stacked = np.stack([column for _, column in columns], axis=1)
     return Positions(
-        "word",
-        tuple(words),
+        mode,
+        tuple(name for name, _ in columns),
         tuple(tokens.texts[t] for t in stacked[0]),
         stacked,
         first,
         landmarks,
-        tuple(_lengths(tokens) + _varying(prompts, counts)),
-        {},
+        tuple(report),
+        named=named,
     )
 
 
-def word_tokens(prompts: Prompts, tokens: Tokens) -> list[list[list[int]]]:
-    """Tokens of every word of every sentence.
+def _begin_only(tokens: Tokens) -> tuple[dict[int, list[Column]], list[str]]:
+    """The column of a token that the tokenizer puts in front of all sentences."""
+    if not all(special[0] for special in tokens.special):
+        return {}, []
+    return {0: [(tokens.texts[0], np.zeros(len(tokens), dtype=np.int64))]}, []
 
-    A token belongs to the word that holds its last visible character; the token that covers a
-    word's last character always belongs to it, so that a word swallowed by a longer token still
-    has one.
+
+def _special_columns(
+    tokens: Tokens, of_words: list[list[list[int]]]
+) -> tuple[dict[int, list[Column]], list[str]]:
+    """Columns of special tokens by the number of words before them, and what is said of others.
+
+    They have columns where all sentences have the same ones between the same words.
     """
-    result = []
-    for i, (offsets, special) in enumerate(zip(tokens.offsets, tokens.special, strict=True)):
-        text, spans = prompts.texts[i], prompts.spans[i]
-        owner = np.full(len(text), -1)
-        for j, (start, end) in enumerate(spans.tolist()):
-            owner[start:end] = j
-        members: list[list[int]] = [[] for _ in range(len(spans))]
-        covering = np.full(len(text), -1)
-        for t, (start, end) in enumerate(offsets.tolist()):
-            if special[t] or end <= start:
-                continue
-            covering[start:end] = t
-            inside = owner[start:end]
-            inside = inside[inside >= 0]
-            if len(inside):
-                members[int(inside[-1])].append(t)
-        for j, (start, end) in enumerate(spans.tolist()):
-            last = _last_token(covering[start:end], text[start:end])
-            if last < 0:
-                raise ExtractError(
-                    f"sentence {i + 1} cannot be aligned: no token covers the end of the word "
-                    f"{text[start:end]!r} in {text!r}"
-                )
-            # A character of several tokens (an emoji, say) belongs to the last of them.
-            if last not in members[j]:
-                members[j].append(last)
-        result.append(members)
-    return result
+    gaps: dict[int, list[list[int]]] = {}  # words before → their tokens in every sentence
+    n = len(tokens)
+    for i, (ids, words) in enumerate(zip(tokens.ids, of_words, strict=True)):
+        taken = {t for word in words for t in word}
+        ends = np.array([word[-1] for word in words])
+        for t, token in enumerate(ids):
+            if token in tokens.marks and t not in taken:
+                before = int((ends < t).sum())
+                gaps.setdefault(before, [[] for _ in range(n)])[i].append(t)
+    columns, said = {}, []
+    for before, found in sorted(gaps.items()):
+        kinds = [tuple(ids[t] for t in row) for ids, row in zip(tokens.ids, found, strict=True)]
+        if len(set(kinds)) == 1:
+            columns[before] = [
+                (tokens.marks[kind], np.array([row[k] for row in found]))
+                for k, kind in enumerate(kinds[0])
+            ]
+            continue
+        if before == 0:
+            columns |= _begin_only(tokens)[0]
+        unlike = dict.fromkeys(tokens.marks[t] for kind in kinds for t in kind)
+        said.append(
+            f"special tokens differ between the sentences ({', '.join(unlike)} after "
+            f"{before} words): they have no column"
+        )
+    return columns, said
 
 
-def _last_token(covering: np.ndarray, word: str) -> int:
-    """The token of a word's last character that has one; −1 if a letter behind it has none.
-
-    Tokenizers may drop accents and other marks, and what prints nothing.
-    """
-    for token, character in zip(covering[::-1].tolist(), word[::-1], strict=True):
-        if token >= 0 or not (unicodedata.combining(character) or not prints(character)):
-            return int(token)
-    return -1
+def _last_column(tokens: Tokens, columns: Sequence[Column]) -> list[Column]:
+    """A column of the last token of every sentence, unless it is the last one already."""
+    last = np.array([len(ids) - 1 for ids in tokens.ids])
+    if columns and np.array_equal(columns[-1][1], last):
+        return []
+    kinds = {ids[-1] for ids in tokens.ids}
+    return [(tokens.marks.get(kinds.pop(), LAST) if len(kinds) == 1 else LAST, last)]
 
 
-def first_columns(words: Sequence[str]) -> dict[str, int]:
-    """Last column of the first occurrence of every word, from the words of the columns.
-
-    For folders that do not hold it: where a word stands twice in a row, that is one occurrence.
-    """
-    first: dict[str, int] = {}
-    for column, word in enumerate(words):
-        if word not in first or (first[word] == column - 1 and words[column - 1] == word):
-            first[word] = column
-    return first
-
-
-def landmarks_of(
-    first: dict[str, int], slots: list[str], source: str, destination: str, distractor: str
-) -> dict[str, int]:
-    """Columns of the landmarks; sentences without the study's words get substitutes.
-
-    ``first`` maps every name, in the order of the sentence, to the column of its first occurrence.
-    """
-    names = [name for name in first if any(c.isalnum() for c in name)]
-    wanted: dict[str, tuple[str, str, list[str]]] = {
-        "source": (source, SOURCE, slots[:1]),
-        "destination": (destination, DESTINATION, names[-1:]),
-        "distractor": (distractor, DISTRACTOR, []),
-    }
-    found: dict[str, int] = {}
-    for role, (name, default, substitute) in wanted.items():
-        if name not in first and name != default:
-            raise UsageError(f"no word {name!r} for the {role}; there are: {', '.join(names)}")
-        for candidate in [name, *substitute]:
-            if candidate in first:
-                found.setdefault(role, first[candidate])
-    if "source" not in found:
-        raise UsageError(f"name the source with --source; the words are: {', '.join(names)}")
-    return found
-
-
-def _raw(
-    prompts: Prompts, tokens: Tokens, source: str, destination: str, distractor: str
-) -> Positions:
+def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Positions:
     n, width = len(tokens), max(len(row) for row in tokens.ids)
     columns = np.broadcast_to(np.arange(width), (n, width)).copy()
     padding = ["<pad>"] * (width - len(tokens.texts))
@@ -291,27 +264,33 @@ def _raw(
         firsts, first = [], {}
         for column, text in enumerate(tokens.texts):
             first.setdefault(text, column)
-    landmarks = landmarks_of(first, slots_in_order(prompts), source, destination, distractor)
+    # The last token is a column where all sentences end at the same one.
+    named = {LAST: width - 1} if all(len(row) == width for row in tokens.ids) else {}
+    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named)
     if firsts:
-        name = next(name for name, column in first.items() if column == landmarks["source"])
-        counts = Counter(columns_of[name] for columns_of in firsts)
+        at = landmarks["source"]
+        name = next((name for name, column in first.items() if column == at), words[at])
+        counts = Counter(columns_of.get(name, at) for columns_of in firsts)
         source_columns = dict(sorted(counts.items()))
         listed = ", ".join(f"{column} ({count})" for column, count in source_columns.items())
-        shifted = 1 - counts[landmarks["source"]] / n
+        shifted = 1 - counts[at] / n
         report.append(
             f"raw positions mix words: in {shifted:.0%} of the sentences {name} is not at column "
-            f"{landmarks['source']}, where the first sentence has it; it stands at columns "
+            f"{at}, where the first sentence has it; it stands at columns "
             f"{listed}, most often at {counts.most_common(1)[0][0]}"
         )
     texts = (*tokens.texts, *padding)
     return Positions(
-        "raw", tuple(words), texts, columns, dict(first), landmarks, tuple(report), source_columns
+        "raw",
+        tuple(words),
+        texts,
+        columns,
+        dict(first),
+        landmarks,
+        tuple(report),
+        source_columns,
+        named,
     )
-
-
-def slots_in_order(prompts: Prompts) -> list[str]:
-    """Names of the slots in the order of the sentence."""
-    return [n for n, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
 
 
 def _first_occurrences(prompts: Prompts, of_words: list[list[int]]) -> dict[str, int]:
@@ -341,3 +320,20 @@ def _varying(prompts: Prompts, counts: np.ndarray) -> list[str]:
         if len(found) > 1:
             lines[f"{name} has {' or '.join(map(str, found))} tokens"] = None
     return list(lines)
+
+
+def _without_column(
+    tokens: Tokens, of_words: list[list[list[int]]], columns: Sequence[Column]
+) -> list[str]:
+    """How many tokens belong to no word and have no column, where there are such."""
+    stacked = np.stack([column for _, column in columns], axis=1)
+    lacking = [
+        len(set(range(len(ids))) - {*row, *(t for word in words for t in word)})
+        for ids, words, row in zip(tokens.ids, of_words, stacked.tolist(), strict=True)
+    ]
+    if not any(lacking):
+        return []
+    least, most = min(lacking), max(lacking)
+    count = f"{most}" if least == most else f"{least} to {most}"
+    are = "token of every sentence belongs" if count == "1" else "tokens of a sentence belong"
+    return [f"{count} {are} to no word, such as white space, and have no column"]

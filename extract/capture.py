@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from extract.alignment import Positions, Tokens
+from extract.alignment import Positions
 from extract.batches import cut, halved
 from extract.errors import ExtractError, UsageError, out_of_memory
 from extract.layer_file import dtype_named
 from extract.progress import read_notes
 from extract.reader import StateReader, Take, text_config
 from extract.states import FORMAT_VERSION, INDEX, HiddenStates
+from extract.tokens import Tokens
 from extract.writer import StatesWriter
 from gpu_smds._files import Folder
 

@@ -50,6 +50,7 @@ class _Positions(TypedDict):
     tokens: list[_Text]
     landmarks: dict[str, Annotated[int, Strict(), Field(ge=0)]]
     first: NotRequired[dict[str, Annotated[int, Strict(), Field(ge=0)]]]
+    named: NotRequired[dict[str, Annotated[int, Strict(), Field(ge=0)]]]
 
 
 @_extra
@@ -250,8 +251,8 @@ def _check(manifest: Any) -> None:
     landmarks = manifest["positions"]["landmarks"]
     if "source" not in landmarks or any(position >= count for position in landmarks.values()):
         raise FilesError("its landmarks are not among its words")
-    first = manifest["positions"].get("first", {})
-    if any(position >= count for position in first.values()):
+    first, named = (manifest["positions"].get(key, {}) for key in ("first", "named"))
+    if any(position >= count for position in (*first.values(), *named.values())):
         raise FilesError("its words are at positions that it lacks")
     if {"main", "clean"} & manifest.get("analyses", {}).keys():
         raise FilesError("an analysis has a name that is taken")

@@ -73,10 +73,12 @@ class Plan:
         device: torch.device,
         folder: Path,
         sizes: Sequence[int] | None = None,
+        words_only: bool = False,
     ) -> Plan:
         """Tokenize and align the sentences and size the model; its weights are not read.
 
-        ``sizes`` are the batches of an interrupted run.
+        ``sizes`` are the batches of an interrupted run; ``words_only`` says that a version before
+        began it, which gave columns to words only.
 
         Raises
         ------
@@ -93,6 +95,7 @@ class Plan:
             options.source,
             options.destination,
             options.distractor,
+            words_only=words_only,
         )
         config = load_config(source, token, trust)
         layers = parse_layers(options.layers, n_states(config))

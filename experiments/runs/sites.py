@@ -11,8 +11,8 @@ from experiments.options import Options
 from experiments.runs.results import Columns
 from experiments.runs.run import Run
 from extract import HiddenStates, UsageError
-from extract.alignment import first_columns, landmarks_of, slots_in_order
 from extract.capture import parse_layers
+from extract.landmarks import LAST, first_columns, landmarks_of, slots_in_order
 
 
 def layers_of(run: Run, asked: str | None) -> tuple[int, ...]:
@@ -83,7 +83,20 @@ def columns_of(run: Run, options: Options) -> Columns:
                 "positions: other ones can be asked for after --force-states"
             )
         first = first or first_columns(facts["words"])
-        landmarks = landmarks_of(first, slots_in_order(run.prompts), **asked)
+        named = facts.get("named")
+        if named is None and LAST in asked.values():
+            raise UsageError(
+                f"{run.folder} is of an earlier version, which did not note the last token: it can "
+                "be asked for after --force-states"
+            )
+        landmarks = landmarks_of(
+            first,
+            slots_in_order(run.prompts),
+            options.source,
+            options.destination,
+            options.distractor,
+            named,
+        )
     return Columns(tuple(facts["words"]), tuple(facts["tokens"]), landmarks)
 
 

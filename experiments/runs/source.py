@@ -10,7 +10,7 @@ import numpy as np
 from experiments.designs.experiment import ROLES
 from experiments.options import Options, spellings
 from extract import Prompts, UsageError, numerals
-from extract.alignment import slots_in_order
+from extract.landmarks import LAST, slots_in_order
 from extract.words import composed
 
 #: Two slots whose held-out scores are closer than this may both hold the label.
@@ -27,6 +27,8 @@ def with_words(options: Options, prompts: Prompts) -> Options:
         alike = {unit for unit in prompts.units if _folded(unit) == _folded(word)}
         if word not in prompts.units and len(alike) == 1:
             (found[role],) = alike
+        elif not alike and word.casefold() in (LAST, "last"):
+            found[role] = LAST
     return replace(options, **found)
 
 

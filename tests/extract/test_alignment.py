@@ -1,11 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 from tiny_models import save_tiny
+from tokenizers import processors
 
-from extract import ExtractError, UsageError, align, read_prompts, study_prompts, tokenize
-from extract.alignment import Tokens
+from extract import ExtractError, Prompts, UsageError, align, read_prompts, study_prompts, tokenize
+from extract.landmarks import LAST
 from extract.models import load_tokenizer
 from extract.sources import resolve_model
+from extract.tokens import Tokens
 
 PROMPTS = study_prompts(60, seed=2)
 
@@ -138,3 +142,133 @@ def test_smollm2_splits_digits():
     positions = align(PROMPTS, tokens)
     assert positions.words == PROMPTS.units  # every fixed word is one token
     assert "Day_Ordinal has 2 or 3 tokens" in positions.report
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    """A tokenizer with the marks of a chat template among its special tokens."""
+    folder = save_tiny(tmp_path_factory.mktemp("chat"), "gpt2")
+    tokenizer = load_tokenizer(resolve_model(str(folder)))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def enclosing(tmp_path_factory):
+    """A tokenizer that puts a special token before and after every text, as BERT's does."""
+    folder = save_tiny(tmp_path_factory.mktemp("bert"), "gpt2")
+    tokenizer = load_tokenizer(resolve_model(str(folder)))
+    ends = [(mark, tokenizer.convert_tokens_to_ids(mark)) for mark in ("<|begin|>", "<|end|>")]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A <|end|>", special_tokens=ends
+    )
+    return tokenizer
+
+
+def _own(tmp_path, *texts, colours):
+    path = tmp_path / "own.jsonl"
+    rows = zip(texts, colours, strict=True)
+    lines = [
+        json.dumps({"text": text, "label": i, "Colour": colour})
+        for i, (text, colour) in enumerate(rows)
+    ]
+    path.write_text("\n".join(lines))
+    return read_prompts(path)
+
+
+def _i_like(*texts):
+    """Sentences whose words are "I" and "like", whatever follows."""
+    spans = np.array([[(0, 1), (2, 6)]] * len(texts))
+    return Prompts(texts, np.arange(len(texts)) + 0.0, ("I", "like"), (False, True), spans, {})
+
+
+def _token_at(tokenizer, tokens, positions, column):
+    return [
+        tokenizer.decode([ids[c]])
+        for ids, c in zip(tokens.ids, positions.columns[:, column], strict=True)
+    ]
+
+
+def test_the_last_token_is_a_column_though_it_is_white_space(tokenized, tmp_path):
+    tokenizer, _, bos = tokenized
+    prompts = _own(
+        tmp_path, "I like\n\n red. \n", "I like\n\n dark blue. \n", colours=["red", "dark blue"]
+    )
+    tokens = tokenize(prompts, tokenizer)
+    positions = align(prompts, tokens, destination=LAST)
+    assert list(dict.fromkeys(positions.words))[bos:] == ["I", "like", "Colour", ".", LAST]
+    assert (positions.columns[:, -1] == [len(ids) - 1 for ids in tokens.ids]).all()
+    assert {text.strip() for text in _token_at(tokenizer, tokens, positions, -1)} == {""}
+    assert positions.landmarks["destination"] == len(positions) - 1
+    # What is between "like" and the colour, and before the last token, has none, and it is said.
+    assert any(
+        "belong to no word, such as white space, and have no column" in line
+        for line in positions.report
+    )
+    # Where nobody asks for it, the destination is the last word.
+    assert positions.words[align(prompts, tokens).landmarks["destination"]] == "Colour"
+
+
+def test_nothing_is_added_where_the_last_token_is_a_word_of_all_sentences(tokenized):
+    _, tokens, _ = tokenized
+    now, before = align(PROMPTS, tokens), align(PROMPTS, tokens, words_only=True)
+    assert now.to_json() == before.to_json()
+    assert (now.columns == before.columns).all()
+    assert now.first == before.first
+    assert align(PROMPTS, tokens, destination=LAST).landmarks["destination"] == len(now) - 1
+
+
+def test_special_tokens_in_the_texts_have_columns_with_their_names(chat, tmp_path):
+    texts = [
+        f"<|im_start|>user\nI like {colour}.<|im_end|>\n<|im_start|>assistant\n"
+        for colour in ("red", "dark blue")
+    ]
+    prompts = _own(tmp_path, *texts, colours=["red", "dark blue"])
+    tokens = tokenize(prompts, chat)
+    positions = align(prompts, tokens, source="<|im_end|>", destination="assistant")
+    words = "<|im_start|> user I like Colour . <|im_end|> <|im_start|> assistant"
+    expected = [*words.split(), LAST]
+    assert list(dict.fromkeys(positions.words)) == list(dict.fromkeys(expected))
+    assert positions.words.count("<|im_start|>") == 2
+    for mark in ("<|im_start|>", "<|im_end|>"):
+        for column, word in enumerate(positions.words):
+            if word == mark:
+                assert set(_token_at(chat, tokens, positions, column)) == {mark}
+    assert positions.words[positions.landmarks["source"]] == "<|im_end|>"
+    assert (np.diff(positions.columns, axis=1) > 0).all()
+    # "im_start" and its bars are no words.
+    assert "im_start" not in positions.first
+    with pytest.raises(UsageError, match=r"there are: user, .*assistant, <\|im_start\|>, .*<last>"):
+        align(prompts, tokens, destination="cake")
+
+
+def test_special_tokens_that_differ_have_no_column(chat):
+    prompts = _i_like("I like<|im_end|> red.", "I like<|im_end|><|im_end|> red.")
+    tokens = tokenize(prompts, chat)
+    positions = align(prompts, tokens)
+    assert "<|im_end|>" not in positions.words
+    assert any(
+        "special tokens differ between the sentences (<|im_end|> after 2 words)" in line
+        for line in positions.report
+    )
+
+
+def test_enclosed_sentences(enclosing):
+    tokens = tokenize(PROMPTS, enclosing)
+    positions = align(PROMPTS, tokens)
+    assert (positions.words[0], positions.words[-1]) == ("<|begin|>", "<|end|>")
+    assert list(dict.fromkeys(positions.words[1:-1])) == list(dict.fromkeys(PROMPTS.units))
+    # A folder that a version before began has no such column, and goes on without it.
+    before = align(PROMPTS, tokens, words_only=True)
+    assert before.words == positions.words[:-1]
+    assert "named" not in before.facts()
+    assert "--force-states" in before.report[-1]
+
+
+def test_sentences_that_end_in_different_ways(chat):
+    prompts = _i_like("I like red", "I like blue<|im_end|>", "I like green\n")
+    tokens = tokenize(prompts, chat)
+    positions = align(prompts, tokens)
+    assert positions.words[-1] == LAST
+    assert positions.columns[:, -1].tolist() == [len(ids) - 1 for ids in tokens.ids]
+    assert _token_at(chat, tokens, positions, -1)[1:] == ["<|im_end|>", "\n"]

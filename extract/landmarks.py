@@ -1,0 +1,80 @@
+"""The landmarks: where the label is read, where it is needed, and a word unrelated to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from extract.errors import UsageError
+from extract.prompts import Prompts
+
+#: The study's landmarks: where the date is read, where it is needed, and an unrelated word.
+SOURCE, DESTINATION, DISTRACTOR = "Month", "birthday", "volleyball"
+#: The last token of every sentence, as it is named; "last" is understood too.
+LAST = "<last>"
+
+
+def landmarks_of(
+    first: Mapping[str, int],
+    slots: Sequence[str],
+    source: str,
+    destination: str,
+    distractor: str,
+    named: Mapping[str, int] | None = None,
+    needed_last: bool = False,
+) -> dict[str, int]:
+    """Columns of the landmarks; sentences without the study's words get substitutes.
+
+    Parameters
+    ----------
+    first
+        The column of the first occurrence of every word, in the order of the sentence.
+    slots
+        Names of the slots, in that order.
+    source, destination, distractor
+        The words asked for.
+    named
+        Columns of special tokens and of the last token, by their names.
+    needed_last
+        Whether the label is needed at the last token, where no destination is named; otherwise
+        that is the last word.
+
+    Raises
+    ------
+    UsageError
+        A landmark that nothing has.
+    """
+    every = {**(named or {}), **first}
+    words = [name for name in first if any(c.isalnum() for c in name)]
+    listed = ", ".join([*words, *(name for name in named or {} if name not in first)])
+    wanted: dict[str, tuple[str, str, Sequence[str]]] = {
+        "source": (source, SOURCE, slots[:1]),
+        "destination": (destination, DESTINATION, [LAST] if needed_last else words[-1:]),
+        "distractor": (distractor, DISTRACTOR, []),
+    }
+    found: dict[str, int] = {}
+    for role, (name, default, substitute) in wanted.items():
+        if name not in every and name != default:
+            raise UsageError(f"no word {name!r} for the {role}; there are: {listed}")
+        for candidate in [name, *substitute]:
+            if candidate in every:
+                found.setdefault(role, every[candidate])
+    if "source" not in found:
+        raise UsageError(f"name the source with --source; the words are: {listed}")
+    return found
+
+
+def first_columns(words: Sequence[str]) -> dict[str, int]:
+    """Last column of the first occurrence of every word, from the words of the columns.
+
+    For folders that do not hold it: where a word stands twice in a row, that is one occurrence.
+    """
+    first: dict[str, int] = {}
+    for column, word in enumerate(words):
+        if word not in first or (first[word] == column - 1 and words[column - 1] == word):
+            first[word] = column
+    return first
+
+
+def slots_in_order(prompts: Prompts) -> list[str]:
+    """Names of the slots in the order of the sentence."""
+    return [n for n, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
