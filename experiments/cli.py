@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from experiments.console import Screen
 from experiments.options import COMMANDS, DECLARED, GROUPS, Declared, Options, spellings
+from experiments.together import check_together
 from experiments.visible import visible
 from extract.errors import ExtractError, UsageError
 
@@ -100,7 +101,7 @@ def _register(command: str, text: str) -> None:
         begins_again = options.force or options.force_states or not options.save
         with _errors_in_one_line(options.debug, begins_again):
             for question in questions:
-                _check_together(command, question)
+                check_together(command, question)
             screen = Screen(options.quiet)
             # Said before torch is imported, which takes some seconds.
             screen.note(f"gpu-smds {command}: {', '.join(options.models)}")
@@ -276,20 +277,6 @@ def remove_analysis(
                 return False
 
         remove(run, name, states, Screen(quiet=False), confirm)
-
-
-def _check_together(command: str, options: Options) -> None:
-    """Refuse options that do not go together, or names that are none."""
-    if options.as_name is not None:
-        from experiments.runs.analysis import check_name
-
-        check_name(options.as_name)
-    if "task" in options.given and not options.draws:
-        raise UsageError("--task brings its own sentences: leave out either it or --prompts")
-    if options.shuffles == 1:
-        raise UsageError("--shuffles must be 0 or at least 2: one gives no standard deviation")
-    if options.permutations == 0 and command == "significance":
-        raise UsageError("--permutations must be at least 1")
 
 
 @contextmanager

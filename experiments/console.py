@@ -39,9 +39,17 @@ class Screen:
             stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False
         )
 
+        self._said: set[str] = set()
+
     def note(self, text: str) -> None:
         """Print one line."""
         self._console.print(Text(visible(text)), soft_wrap=True)
+
+    def note_once(self, text: str) -> None:
+        """Print one line, unless it was: several runs may find out the same."""
+        if text not in self._said:
+            self._said.add(text)
+            self.note(text)
 
     def warn(self, text: str) -> None:
         """Print one line that should not be missed."""

@@ -95,6 +95,10 @@ def _option(
     return field(default=default, metadata={"declared": declared})
 
 
+def _listed(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 def _names(given: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in given.split(","))
 
@@ -149,8 +153,37 @@ class Options:
         "Sentences",
         _EVERY,
         str,
-        "Own sentences: CSV or JSONL with text, label and optional slot columns.",
+        "Own sentences: a CSV, TSV or JSONL file with columns text, label and slots.",
         read=Path,
+    )
+    template: str | None = _option(
+        "Sentences",
+        _EVERY,
+        str,
+        'Own sentence with slots, such as "{Name} was born in {Month}."; every row of --table '
+        "fills it.",
+    )
+    table: Path | None = _option(
+        "Sentences",
+        _EVERY,
+        str,
+        "What fills the slots of --template: a CSV, TSV or JSONL file with a column for each.",
+        read=Path,
+    )
+    label: tuple[str, ...] = _option(
+        "Sentences",
+        _EVERY,
+        list[str],
+        "Columns of the label, separated by commas: numbers, dates such as 2024-05-03, or names of "
+        "categories. Default: label, or label_0, label_1, …",
+        (),
+        read=_listed,
+    )
+    text: str | None = _option(
+        "Sentences", _EVERY, str, "Column of the sentences of --prompts. Default: text."
+    )
+    ignore: tuple[str, ...] = _option(
+        "Sentences", _EVERY, list[str], "Columns that are no slots.", (), read=_listed
     )
     positions: str = _option(
         "Sentences",
@@ -360,7 +393,7 @@ class Options:
     @property
     def draws(self) -> bool:
         """Whether sentences are drawn, of a task, with ``samples`` and ``seed``."""
-        return self.prompts is None
+        return self.prompts is None and self.template is None
 
 
 #: Every option by the name of its field.

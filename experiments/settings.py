@@ -25,7 +25,7 @@ from gpu_smds._files import File, FilesError
 #: Options that are asked for each time: what a file of somebody else's must not decide.
 _EACH_TIME = ("config", "trust_remote_code", "force", "force_states", "dry_run", "quiet", "debug")
 #: Options that may be a list in a file.
-_LISTS = ("models", "manifolds")
+_LISTS = ("models", "manifolds", "label", "ignore")
 _MOST_BYTES = 1 << 20
 #: What an analysis may have beside the options under Question.
 _OF_ANALYSIS = ("as_name", "memory_budget")

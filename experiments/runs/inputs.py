@@ -86,7 +86,7 @@ class Inputs:
                 f"{source.name}: {size / 1e9:.0f} GB of files are hashed, unless they have been"
             )
         check_samples(source, options, quantize, device, folder, screen, reads)
-        prompts = sentences_of(options)
+        prompts = sentences_of(options, screen.note_once)
         if len(prompts) < MIN_SENTENCES:
             raise UsageError(
                 f"{len(prompts)} sentences are too few: {FOLDS} folds need at least "
@@ -193,7 +193,11 @@ def _pinned(source: ModelSource, found: dict[str, Any] | None, screen: Screen) -
 
 def _check_inputs_outside(folder: Path, options: Options, source: ModelSource) -> None:
     """Refuse to write among the files that are read: an input is never an output."""
-    given = [path for path in (options.prompts, own_file(options.task)) if path is not None]
+    given = [
+        path
+        for path in (options.prompts, options.table, own_file(options.task))
+        if path is not None
+    ]
     if source.kind != "hub":
         location = Path(source.location)
         given.append(location / source.gguf_file if source.gguf_file else location)

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.console import Screen
 from experiments.options import Options
 from experiments.runs.analysis import shown_name, stored_name, will_compute
+from experiments.runs.categories import with_categories
 from experiments.runs.extraction import READ_BY
 from experiments.runs.folder import RunFolder
 from experiments.runs.inputs import Inputs, check_manifolds, check_question
@@ -56,6 +57,7 @@ def prepare(
         screen.warn(f"{folder}: the states and all analyses are replaced ({named})")
     asked = [with_settings_of_name(command, question, known) for question in questions]
     asked = _with_landmarks(command, asked, run, known)
+    asked = [with_categories(command, question, run.prompts) for question in asked]
     for question in asked:
         check_question(command, question, run.prompts)
     _say_repeats(run)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from experiments.designs.experiment import ROLES
 from experiments.options import Options
-from extract import Prompts, UsageError, read_prompts
+from extract import Prompts, UsageError, fill_template, read_prompts
 from extract.prompts import STUDY_TASK, study_prompts
 from extract.task_files import own_file, read_task
 from gpu_smds import manifold_names
 
 
-def sentences_of(options: Options) -> Prompts:
-    """Draw the sentences or read them from their file.
+def sentences_of(options: Options, say: Callable[[str], None] | None = None) -> Prompts:
+    """Draw the sentences or read them from their file; ``say`` is told how it was read.
 
     Raises
     ------
@@ -27,13 +28,18 @@ def sentences_of(options: Options) -> Prompts:
         if options.task == STUDY_TASK:
             return study_prompts(options.samples, options.seed)
         return read_task(options.task).prompts(options.samples, options.seed)
+    columns: dict[str, Any] = {"label": options.label, "ignore": options.ignore, "say": say}
+    if options.template is not None:
+        assert options.table is not None
+        return fill_template(options.template, options.table, **columns)
     assert options.prompts is not None
+    columns["text"] = options.text
     if options.positions == "raw":
         try:
-            return read_prompts(options.prompts)
+            return read_prompts(options.prompts, **columns)
         except UsageError:
-            return read_prompts(options.prompts, align=False)
-    return read_prompts(options.prompts)
+            return read_prompts(options.prompts, align=False, **columns)
+    return read_prompts(options.prompts, **columns)
 
 
 def with_task(command: str, options: Options) -> Options:

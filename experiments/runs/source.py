@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.designs.experiment import ROLES
 from experiments.options import Options, spellings
+from experiments.runs.categories import quantities
 from extract import Prompts, UsageError, numerals
 from extract.landmarks import LAST, slots_in_order
 from extract.words import composed
@@ -52,7 +53,7 @@ def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None
         return options, None
     if len(slots) == 1:
         return replace(options, source=slots[0]), None
-    scores = {slot: predicts(prompts.slots[slot], prompts.labels) for slot in slots}
+    scores = {slot: predicts(prompts.slots[slot], quantities(prompts)) for slot in slots}
     best, second, *_ = sorted(slots, key=lambda slot: -scores[slot])
     figures = ", ".join(f"{slot} {scores[slot]:.2f}" for slot in slots)
     if scores[best] - scores[second] < CLOSE:
@@ -68,7 +69,8 @@ def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None
 def slots_beside(source: str, prompts: Prompts) -> list[str]:
     """Slots that do not hold the label: the source does, or another that predicts it."""
     others = [slot for slot in prompts.slots if slot != source]
-    return [slot for slot in others if predicts(prompts.slots[slot], prompts.labels) < CLOSE]
+    labels = quantities(prompts)
+    return [slot for slot in others if predicts(prompts.slots[slot], labels) < CLOSE]
 
 
 def predicts(values: tuple[str, ...], labels: np.ndarray) -> float:

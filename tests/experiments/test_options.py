@@ -21,6 +21,11 @@ GIVEN = {
     "samples": (("--samples", "7"), 7),
     "seed": (("--seed", "3"), 3),
     "prompts": (("--prompts", "mine.csv"), Path("mine.csv")),
+    "template": (("--template", "{A}", "--table", "t.csv"), "{A}"),
+    "table": (("--template", "{A}", "--table", "t.csv"), Path("t.csv")),
+    "label": (("--prompts", "t.csv", "--label", "a,b", "--label", "c"), ("a,b", "c")),
+    "text": (("--prompts", "t.csv", "--text", "a"), "a"),
+    "ignore": (("--prompts", "t.csv", "--ignore", "a"), ("a",)),
     "positions": (("--positions", "raw"), "raw"),
     "layers": (("--layers", "0,5"), "0,5"),
     "final_norm": (("--final-norm", "pre"), "pre"),
@@ -49,6 +54,15 @@ GIVEN = {
     "csv_as_is": (("--csv-as-is",), True),
     "quiet": (("-q",), True),
     "debug": (("--debug",), True),
+}
+# Options that go with others only.
+NEEDED = {
+    "hold_out": ("protocol",),
+    "template": ("table",),
+    "table": ("template",),
+    "label": ("prompts",),
+    "text": ("prompts",),
+    "ignore": ("prompts",),
 }
 
 
@@ -85,7 +99,7 @@ def test_an_option_has_its_effect_or_is_refused(command, name, asked, tmp_path):
     if command in DECLARED[name].commands:
         assert done.exit_code == 0, said
         assert getattr(asked[0], name) == value
-        others = set(DECLARED) - {name, "protocol"}
+        others = set(DECLARED) - {name, *NEEDED.get(name, ())}
         assert all(getattr(asked[0], other) == getattr(Options(), other) for other in others)
     else:
         assert done.exit_code == 2

@@ -1,0 +1,53 @@
+"""Labels that are categories: which shapes may be asked of them, and how they are predicted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from experiments.options import Options
+from extract import Prompts, UsageError
+
+#: Shapes that ask of labels only whether they are equal; all others take them for quantities.
+OF_CATEGORIES = ("cluster", "hierarchical", "polytope")
+
+
+def with_categories(command: str, options: Options, prompts: Prompts) -> Options:
+    """The options with shapes that take categories, where the labels are some.
+
+    Raises
+    ------
+    UsageError
+        Another shape was asked for.
+    """
+    if not any(prompts.label_names) or command == "extract":
+        return options
+    if command == "discover" and options.manifolds is None:
+        return replace(options, manifolds=OF_CATEGORIES)
+    asked = (options.manifold,) if command != "discover" else options.manifolds or ()
+    for name in asked:
+        if name not in OF_CATEGORIES:
+            few = ", ".join(next(names for names in prompts.label_names if names)[:3])
+            raise UsageError(
+                f"the labels are names ({few}, …), and {name} takes numbers: give the label as "
+                f"numbers, or {_advice(command, prompts)}"
+            )
+    return options
+
+
+def _advice(command: str, prompts: Prompts) -> str:
+    shape = "cluster" if prompts.labels.ndim == 1 else "hierarchical"
+    return f"--manifold{'s' if command == 'discover' else ''} {shape}"
+
+
+def quantities(prompts: Prompts) -> np.ndarray:
+    """Labels ``(n, k)`` whose differences mean something: categories as columns of 0 and 1."""
+    columns = prompts.labels.reshape(len(prompts), -1)
+    if not any(prompts.label_names):
+        return columns
+    found = [
+        column[:, None] == np.arange(len(names)) if names else column[:, None]
+        for column, names in zip(columns.T, prompts.label_names, strict=True)
+    ]
+    return np.concatenate(found, axis=1).astype(np.float64)
