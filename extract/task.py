@@ -50,16 +50,13 @@ class Question(_Part):
     slot
         Whose value decides on the answer.
     answers
-        The right continuation for each value, where it is not the value itself.
+        The right continuation for each value, where it is neither the value itself nor, for the
+        slot of a label that is a category, the category's name.
     """
 
     text: str = Field(min_length=1)
     slot: str = Field(min_length=1)
     answers: dict[str, str] = {}
-
-    def answer(self, value: str) -> str:
-        """The right continuation for a value of the slot."""
-        return self.answers.get(value, value)
 
 
 class Published(_Part):
@@ -128,6 +125,17 @@ class Task(_Part):
             value: [float(part) for part in label] if isinstance(label, list) else float(label)
             for value, label in of.values.items()
         }
+
+    @cached_property
+    def answers(self) -> dict[str, str]:
+        """The right continuation of the question for each value of its slot."""
+        asked, of = self.question, self.label
+        if asked is None:
+            return {}
+        found = {value: value for value in self.values[asked.slot]}
+        if of is not None and of.categories and of.slot == asked.slot:
+            found |= of.values
+        return found | asked.answers
 
     def prompts(self, n_samples: int = 1000, seed: int = 42) -> Prompts:
         """Draw sentences: each value of a slot about equally often, all slots independently."""
