@@ -45,6 +45,7 @@ def discover_manifolds(
     st_run_id: str | None = None,
     save_dir: str | Path | None = None,
     device: Any = None,
+    period: Any = None,
 ) -> tuple[pd.DataFrame, str | None]:
     """Rank manifolds on one site, as ``smds.pipeline.discover_manifolds`` does.
 
@@ -68,6 +69,8 @@ def discover_manifolds(
         nothing; smds writes into its own package.
     device
         Where to compute.
+    period
+        Of the labels, as in :func:`gpu_smds.discover`; smds has none.
 
     Returns
     -------
@@ -99,7 +102,9 @@ def discover_manifolds(
     if shapes is None:
         labels = as_labels(y, Sites(X).n)
         tried = [name for name in tried if resolve_manifold(name).takes(labels)]
-    found = discover(X, y, tried, "all", cv, n_components=smds_components, device=device)
+    found = discover(
+        X, y, tried, "all", cv, n_components=smds_components, device=device, period=period
+    )
     rows: list[dict[str, Any]] = []
     for i, manifold in enumerate(found.sources.values()):
         row: dict[str, Any] = {"shape": manifold.name, "params": {}}
@@ -132,6 +137,7 @@ def run_statistical_validation(
     experiment_name: str = "st_experiment",
     shapes: Sequence[Any] | None = None,
     save_dir: str | Path | None = None,
+    period: Any = None,
 ) -> tuple[dict[str, pd.DataFrame], Path | None]:
     """Compare manifolds on one site by all metrics, as the function of ``smds`` does.
 
@@ -147,6 +153,8 @@ def run_statistical_validation(
         With ``save_dir``, a folder of this name is created in it, with scores and p-values as CSV
         and the critical-difference diagram per metric. None writes nothing; smds writes into its
         own package.
+    period
+        As in :func:`discover_manifolds`.
 
     Returns
     -------
@@ -159,7 +167,9 @@ def run_statistical_validation(
     files = (
         {} if folder is None else {metric: _MetricFiles.at(folder / metric) for metric in METRICS}
     )
-    found = compare_manifolds(X, y, shapes, "all", n_repeats, n_folds, n_components=2)
+    found = compare_manifolds(
+        X, y, shapes, "all", n_repeats, n_folds, n_components=2, period=period
+    )
     tables = {metric: found.frame((), metric) for metric in METRICS}
     for metric, of in files.items():
         of.scores.write(_csv(tables[metric]), csv_with(_SCORES_COLUMNS))

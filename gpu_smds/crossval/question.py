@@ -12,6 +12,7 @@ import torch
 from gpu_smds._arguments import as_labels, as_list
 from gpu_smds.crossval.folds import Folds, resolve_folds
 from gpu_smds.crossval.ideals import Ideals, Target
+from gpu_smds.geometry.joined_ends import warn_of_joined_ends
 from gpu_smds.geometry.manifold import Manifold, resolve_manifold
 from gpu_smds.metrics.scores import metric_name
 from gpu_smds.solvers.spec import SolverSpec
@@ -67,9 +68,11 @@ class Question:
         metrics, many_metrics = as_list(metric, "metric")
         if single and (many_manifolds or many_metrics):
             raise ValueError(f"{single} takes one manifold and metric, not lists")
+        resolved = tuple(resolve_manifold(value, n_components) for value in manifolds)
+        warn_of_joined_ends((of.source for of in resolved if of.takes(labels)), labels)
         return cls(
             labels,
-            tuple(resolve_manifold(value, n_components) for value in manifolds),
+            resolved,
             tuple(metric_name(value) for value in metrics),
             resolve_folds(cv, labels, groups),
             frozenset(

@@ -25,6 +25,7 @@ from gpu_smds._arguments import (
 from gpu_smds._files import read_tensors, save_tensors
 from gpu_smds.geometry.as_json import as_json, from_json
 from gpu_smds.geometry.embedding import Embedding
+from gpu_smds.geometry.joined_ends import warn_of_joined_ends
 from gpu_smds.geometry.manifold import Manifold, flat_column, resolve_manifold
 from gpu_smds.geometry.parametrization import (
     ComputedSMDSParametrization,
@@ -251,6 +252,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if len(X) < 2:
             raise ValueError(f"Found array with n_samples={len(X)}; at least 2 are needed")
         self._fitted_labels = self._labels(y, len(X), model)
+        warn_of_joined_ends([model], self._fitted_labels)
         return X, self._fitted_labels
 
     def _labels(self, y: Any, n: int, model: Any, constant: bool = False) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeGuard
 
 import numpy as np
 import torch
@@ -16,7 +16,13 @@ from gpu_smds._arguments import as_integer, as_real, shown
 from gpu_smds._memory import check_fits
 from gpu_smds.geometry.classical_mds import classical_mds, embed_points
 from gpu_smds.geometry.embedding import Embedding
-from gpu_smds.geometry.shapes import SHAPES, BaseShape, PointShape, manifold_names
+from gpu_smds.geometry.shapes import (
+    SHAPES,
+    BaseShape,
+    PeriodicShape,
+    PointShape,
+    manifold_names,
+)
 
 # The score squares products of two distances, summed over all pairs: larger distances overflow.
 _LARGEST = 1e70
@@ -55,6 +61,18 @@ class Manifold:
     name: str
     source: BaseShape | Callable[[Any], Any] | Parametrization
     n_components: int
+
+    def with_period(self, period: Any) -> Self:
+        """The manifold with a period of the labels, if it closes on itself and has none yet.
+
+        Raises
+        ------
+        ValueError
+            Not a period.
+        """
+        if not isinstance(self.source, PeriodicShape):
+            return self
+        return replace(self, source=self.source.with_period(period))
 
     def takes(self, y: np.ndarray) -> bool:
         """Whether labels have the right number of axes; a column counts as a vector."""

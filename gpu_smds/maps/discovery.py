@@ -16,7 +16,8 @@ from gpu_smds._progress import Progress
 from gpu_smds.crossval.ideals import Ideals, Target
 from gpu_smds.crossval.question import Question
 from gpu_smds.crossval.score_job import ScoreJob
-from gpu_smds.geometry.manifold import Manifold
+from gpu_smds.geometry.manifold import Manifold, resolve_manifold
+from gpu_smds.geometry.shapes import PeriodicShape, periodic_names
 from gpu_smds.maps.score_map import ScoreMap
 from gpu_smds.metrics.scores import METRICS
 from gpu_smds.sites.checkpoint import Checkpoint
@@ -211,6 +212,7 @@ def discover(
     progress: Progress = False,
     checkpoint: str | Path | Checkpoint | None = None,
     solver: Any = None,
+    period: Any = None,
 ) -> Discovery:
     """Score many manifolds on every site; one Gram matrix per site serves them all.
 
@@ -230,6 +232,10 @@ def discover(
     n_shuffles, seed
         Number of shuffles of the labels, at least 2 or 0, whose scores are the baseline; their
         seed.
+    period
+        Of the labels, for every manifold that closes on itself and has none of its own: a number in
+        their units, ``"day"``, ``"week"`` or ``"year"`` for labels in days, or two numbers for two
+        columns of labels. See :class:`gpu_smds.CircularShape`.
 
     Raises
     ------
@@ -243,9 +249,8 @@ def discover(
     seed = as_integer(seed, "seed", countable=False)
     place = Place.of(X, device, memory_budget)
     metrics = list(METRICS) if isinstance(metric, str) and metric == "all" else metric
-    question = Question.of(
-        place.sites.n, y, candidates(manifolds), metrics, cv, groups, n_components
-    )
+    tried = with_period(candidates(manifolds), n_components, period)
+    question = Question.of(place.sites.n, y, tried, metrics, cv, groups, n_components)
     keep = question.share(place.budget, len(question.manifolds) * (1 + n_shuffles))
     targets, skipped = _targets(question, place, keep)
     shuffled = _shuffled(question, list(targets.values()), n_shuffles, seed, place, keep)
@@ -335,6 +340,25 @@ def candidates(manifolds: Any) -> list[Any]:
     if isinstance(manifolds, str | bytes) or not isinstance(manifolds, Iterable):
         raise TypeError(f"manifolds must be a list of manifolds, got {shown(manifolds)}")
     return as_list(list(manifolds), "manifolds")[0]
+
+
+def with_period(manifolds: list[Any], n_components: int | None, period: Any) -> list[Any]:
+    """Manifolds to try, with a period of the labels where they close on themselves.
+
+    Raises
+    ------
+    ValueError
+        Not a period, or none of the manifolds closes on itself.
+    """
+    if period is None:
+        return manifolds
+    resolved = [resolve_manifold(manifold, n_components) for manifold in manifolds]
+    if not any(isinstance(manifold.source, PeriodicShape) for manifold in resolved):
+        raise ValueError(
+            f"period is of manifolds that close on themselves, and none of these does: leave it "
+            f"out, or try one of {', '.join(periodic_names())}"
+        )
+    return [manifold.with_period(period) for manifold in resolved]
 
 
 def _named(manifolds: Sequence[Manifold]) -> dict[str, Manifold]:

@@ -16,6 +16,7 @@ from gpu_smds._progress import Progress
 from gpu_smds.crossval.fold_fit import bytes_of_rows_fit, fit_rows
 from gpu_smds.crossval.folds import Fold, Folds
 from gpu_smds.geometry.embedding import Embedding
+from gpu_smds.geometry.joined_ends import warn_of_joined_ends
 from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.maps.fitted_map import FittedMap
 from gpu_smds.sites.array import Block
@@ -60,6 +61,7 @@ def fit_map(
     sites = place.sites
     labels = as_labels(y, sites.n)
     shape = resolve_manifold(manifold, n_components)
+    warn_of_joined_ends([shape.source], labels)
     embedding = shape.embed(labels, place.device)
     if embedding.degenerate:
         raise ValueError(

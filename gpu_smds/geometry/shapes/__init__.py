@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpu_smds.geometry.shapes.base import BaseShape, PointShape
+from gpu_smds.geometry.shapes.base import BaseShape, PeriodicShape, PointShape
 from gpu_smds.geometry.shapes.continuous import (
     CircularShape,
     EuclideanShape,
@@ -42,6 +42,7 @@ __all__ = [
     "HierarchicalShape",
     "KleinBottleShape",
     "LogLinearShape",
+    "PeriodicShape",
     "PointShape",
     "PolytopeShape",
     "SemicircularShape",
@@ -49,6 +50,7 @@ __all__ = [
     "SpiralShape",
     "TorusShape",
     "manifold_names",
+    "periodic_names",
 ]
 
 #: Names that the ``manifold`` argument takes, and their shapes with the parameters of smds.
@@ -75,3 +77,8 @@ SHAPES: dict[str, Callable[[], BaseShape]] = {
 def manifold_names() -> list[str]:
     """Names that the ``manifold`` argument takes."""
     return sorted(SHAPES)
+
+
+def periodic_names() -> list[str]:
+    """Names of the shapes that close on themselves, whose labels may have a period."""
+    return [name for name in manifold_names() if isinstance(SHAPES[name](), PeriodicShape)]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gpu_smds._arguments import as_flag, as_real
+from gpu_smds.geometry.periods import as_period, as_periods, phase
 
 
 class BaseShape(ABC):
@@ -120,3 +122,85 @@ class PointShape(BaseShape):
         """Points ``(n, p)`` float64 of labels, on the device of ``y`` if that is a tensor."""
         device = y.device if isinstance(y, Tensor) else "cpu"
         return self._points(torch.from_numpy(self.prepare(y)).to(device))
+
+
+class PeriodicShape(BaseShape):
+    """A shape that closes on itself, with an optional period of its labels.
+
+    With a period, labels are taken as they are: those that lie a period apart are one point, and no
+    label is moved to the end of a range. Without one, the shape closes as in smds.
+
+    Attributes
+    ----------
+    period
+        A positive number in the units of the labels, or ``"day"``, ``"week"`` or ``"year"`` (1, 7
+        and 365.2425) for labels in days; None for no period.
+    """
+
+    period: Any = None
+    #: Whether without a period the smallest and the largest label become one point.
+    joins_ends: ClassVar[bool] = False
+
+    def _set_period(self, period: Any) -> None:
+        """Check and keep the argument of a constructor."""
+        if period is not None:
+            as_period(period)
+        self.period = period
+
+    @abstractmethod
+    def _on_period(self, y: np.ndarray) -> np.ndarray:
+        """Validated labels as ``_compute_distances`` takes them, where there is a period."""
+
+    def prepare(self, y: Any) -> np.ndarray:
+        """Labels as validated float64: by their period, or normalised, or as they are."""
+        if self.period is None:
+            return super().prepare(y)
+        return self._on_period(self._validate_input(as_real(y, "labels")))
+
+    def with_period(self, period: Any) -> Self:
+        """The shape with a period, unless it has one of its own.
+
+        Raises
+        ------
+        ValueError
+            Not a period.
+        """
+        periods = as_periods(period)
+        if self.period is not None:
+            return self
+        shape = copy.copy(self)
+        shape._set_period(self._own_period(periods))
+        return shape
+
+    def _own_period(self, periods: tuple[float, ...]) -> Any:
+        """Which of the periods of all columns is that of the shape."""
+        return periods[0] if len(periods) == 1 else None
+
+    def parameters(self) -> dict[str, Any]:
+        """Constructor arguments; without a period those of smds."""
+        found = super().parameters()
+        if self.period is None:
+            found.pop("period", None)
+        return found
+
+
+class PeriodicColumns(PeriodicShape):
+    """A shape of two labels that both go round, each with a period of its own or with the same."""
+
+    def _set_period(self, period: Any) -> None:
+        if period is not None:
+            as_periods(period)
+        self.period = period
+
+    def _own_period(self, periods: tuple[float, ...]) -> Any:
+        return periods if len(periods) == 2 else periods[0]
+
+    @property
+    def _of_columns(self) -> tuple[float, float]:
+        """The periods of both columns."""
+        periods = as_periods(self.period)
+        return periods[0], periods[-1]
+
+    def _on_period(self, y: np.ndarray) -> np.ndarray:
+        columns = [phase(column, p) for column, p in zip(y.T, self._of_columns, strict=True)]
+        return np.stack(columns, axis=1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds.geometry.shapes.base import PointShape
+from gpu_smds.geometry.periods import as_period, phase
+from gpu_smds.geometry.shapes.base import PeriodicShape, PointShape
 
 
-class CircularShape(PointShape):
-    """Chord distances on a circle; labels are fractions of a turn.
+class CircularShape(PeriodicShape, PointShape):
+    """Chord distances on a circle; labels are fractions of a turn, or have a period.
 
     2 sin(π δ) with δ = min(|yᵢ − yⱼ|, 1 − |yᵢ − yⱼ|).
 
@@ -22,21 +25,34 @@ class CircularShape(PointShape):
         If true, the smallest and the largest label of a call are the same point, as in smds. Set it
         to False for labels that already are fractions of a turn; they may then span at most one
         turn (smds silently treats larger distances as undefined).
+    period
+        How many units of the labels are one turn, such as 7 for weekdays 0 to 6, or ``"day"``,
+        ``"week"`` or ``"year"`` for labels in days. The angle is then 2π·y/period, the labels are
+        not normalised, and those that lie periods apart are one point. Not in smds, where
+        ``normalize_labels=False`` of y/period gives the same.
     """
 
-    def __init__(self, radious: float = 1.0, normalize_labels: bool = True) -> None:
+    joins_ends = True
+
+    def __init__(
+        self, radious: float = 1.0, normalize_labels: bool = True, period: Any = None
+    ) -> None:
         self.radious = radious
         self.normalize_labels = normalize_labels
+        self._set_period(period)
 
     def _validate_input(self, y: np.ndarray) -> np.ndarray:
         y = super()._validate_input(y)
-        if not self.normalize_labels and np.ptp(y) > 1:
+        if self.period is None and not self.normalize_labels and np.ptp(y) > 1:
             raise ValueError(
                 f"circular labels span more than one turn ({y.min():g} to {y.max():g}), which "
-                "leaves distances undefined: divide them by their period, or use "
-                "normalize_labels=True"
+                "leaves distances undefined: give their period, such as "
+                f"CircularShape(period={np.ceil(np.ptp(y)):g}), or use normalize_labels=True"
             )
         return y
+
+    def _on_period(self, y: np.ndarray) -> np.ndarray:
+        return phase(y, as_period(self.period))
 
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
         delta = np.abs(y[:, None] - y[None, :])

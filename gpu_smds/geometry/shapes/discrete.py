@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds.geometry.shapes.base import BaseShape, PointShape
+from gpu_smds.geometry.periods import as_period
+from gpu_smds.geometry.shapes.base import BaseShape, PeriodicShape, PointShape
 
 
-class ChainShape(BaseShape):
+class ChainShape(PeriodicShape):
     """Only neighbours on a ring of steps have a distance; all others are undefined (−1).
 
-    The ring has max(y) + 1 steps, so it changes with the labels of each call, as in smds. If a pair
-    is undefined, the map is fitted by :mod:`gpu_smds.solvers.distance_fit`.
+    Without a period, the ring has max(y) + 1 steps, so it changes with the labels of each call, as
+    in smds. If a pair is undefined, the map is fitted by :mod:`gpu_smds.solvers.distance_fit`.
 
     Parameters
     ----------
@@ -23,17 +24,27 @@ class ChainShape(BaseShape):
         Ring distances below this are defined.
     normalize_labels
         See :class:`BaseShape`.
+    period
+        Length of the ring, as of :class:`CircularShape`; labels are then not normalised.
     """
 
-    def __init__(self, threshold: float = 2.0, normalize_labels: bool = False) -> None:
+    def __init__(
+        self, threshold: float = 2.0, normalize_labels: bool = False, period: Any = None
+    ) -> None:
         if threshold <= 0:
             raise ValueError(f"threshold must be positive, got {threshold}")
         self.threshold = threshold
         self.normalize_labels = normalize_labels
+        self._set_period(period)
+
+    def _on_period(self, y: np.ndarray) -> np.ndarray:
+        steps: np.ndarray = np.mod(y, as_period(self.period))
+        return steps
 
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
+        length = np.max(y) + 1 if self.period is None else as_period(self.period)
         direct = np.abs(y[:, None] - y[None, :])
-        ring = np.minimum(direct, np.max(y) + 1 - direct)
+        ring = np.minimum(direct, length - direct)
         return np.where(ring < self.threshold, ring, -1.0)
 
 
@@ -52,7 +63,7 @@ class ClusterShape(BaseShape):
         return distances
 
 
-class DiscreteCircularShape(BaseShape):
+class DiscreteCircularShape(PeriodicShape):
     """Steps around a ring: min(|yᵢ − yⱼ|, C − |yᵢ − yⱼ|), an arc length.
 
     Parameters
@@ -61,16 +72,42 @@ class DiscreteCircularShape(BaseShape):
         C, such as 12 for months; None takes max(y) + 1 of each call.
     normalize_labels
         See :class:`BaseShape`.
+    period
+        C as of :class:`CircularShape`, in place of ``num_points``; labels are then not normalised.
     """
 
-    def __init__(self, num_points: int | None = None, normalize_labels: bool = False) -> None:
+    def __init__(
+        self,
+        num_points: int | None = None,
+        normalize_labels: bool = False,
+        period: Any = None,
+    ) -> None:
         if num_points is not None and num_points <= 0:
             raise ValueError(f"num_points must be positive, got {num_points}")
         self.num_points = num_points
         self.normalize_labels = normalize_labels
+        self._set_period(period)
+
+    def _set_period(self, period: Any) -> None:
+        super()._set_period(period)
+        if period is not None and self.num_points not in (None, as_period(period)):
+            raise ValueError(
+                f"period={period!r} and num_points={self.num_points} are two lengths of one ring: "
+                "give one of them"
+            )
+
+    def with_period(self, period: Any) -> Self:
+        """As :meth:`PeriodicShape.with_period`; ``num_points`` is a period, too."""
+        return super().with_period(period) if self.num_points is None else self
+
+    def _on_period(self, y: np.ndarray) -> np.ndarray:
+        steps: np.ndarray = np.mod(y, as_period(self.period))
+        return steps
 
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
         cycle = np.max(y) + 1.0 if self.num_points is None else float(self.num_points)
+        if self.period is not None:
+            cycle = as_period(self.period)
         direct = np.abs(y[:, None] - y[None, :])
         if np.ptp(y) >= cycle:  # else mod changes nothing, but takes most of the time
             direct = np.mod(direct, cycle)

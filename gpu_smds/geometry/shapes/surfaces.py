@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds.geometry.shapes.base import BaseShape, PointShape
+from gpu_smds.geometry.periods import as_period, phase
+from gpu_smds.geometry.shapes.base import PeriodicColumns, PeriodicShape, PointShape
 
 
-class _LatitudeLongitude(BaseShape):
-    """Labels ``(n, 2)`` in degrees: latitude (or height) and longitude."""
+class _LatitudeLongitude(PeriodicShape):
+    """Labels ``(n, 2)`` in degrees: latitude (or height) and longitude.
+
+    Parameters
+    ----------
+    radius
+        Of the sphere or cylinder.
+    normalize_labels
+        See :class:`BaseShape`.
+    period
+        Turn of the second column in its own units, as of :class:`CircularShape`; None is 360.
+    """
 
     y_ndim = 2
     n_components = 3
 
-    def __init__(self, radius: float = 1.0, normalize_labels: bool = False) -> None:
+    def __init__(
+        self, radius: float = 1.0, normalize_labels: bool = False, period: Any = None
+    ) -> None:
         self.radius = radius
         self.normalize_labels = normalize_labels
+        self._set_period(period)
+
+    def _own_period(self, periods: tuple[float, ...]) -> Any:
+        return periods[-1]
+
+    def _on_period(self, y: np.ndarray) -> np.ndarray:
+        return np.stack([y[:, 0], 360 * phase(y[:, 1], as_period(self.period))], axis=1)
 
     def _validate_input(self, y: np.ndarray) -> np.ndarray:
         y = super()._validate_input(y)
@@ -74,7 +96,7 @@ class GeodesicShape(_LatitudeLongitude):
         return distances
 
 
-class TorusShape(BaseShape):
+class TorusShape(PeriodicColumns):
     """Shortest paths on a flat torus; labels ``(n, 2)`` are fractions of a turn in [0, 1].
 
     More than two columns are reduced to two by PCA, and a missing second one is zero, as in smds.
@@ -86,21 +108,33 @@ class TorusShape(BaseShape):
         Weights of the two directions.
     normalize_labels
         See :class:`BaseShape`.
+    period
+        Of both columns, or one of each, such as ``(24, 7)`` for hours and weekdays; as of
+        :class:`CircularShape`. Labels are then not normalised.
     """
 
     y_ndim = 2
     n_components = 3
+    joins_ends = True
 
     def __init__(
-        self, radii: tuple[float, float] = (1.0, 1.0), normalize_labels: bool = True
+        self,
+        radii: tuple[float, float] = (1.0, 1.0),
+        normalize_labels: bool = True,
+        period: Any = None,
     ) -> None:
         self.radii = radii
         self.normalize_labels = normalize_labels
+        self._set_period(period)
 
     def _validate_input(self, y: np.ndarray) -> np.ndarray:
         y = _two_columns(super()._validate_input(y))
         if y.shape[1] == 2:
             return y
+        if self.period is not None:
+            raise ValueError(
+                f"a torus with a period takes labels of shape (n, 2), got {tuple(y.shape)}"
+            )
         if len(y) < 2:
             return y[:, :2]
         from sklearn.decomposition import PCA
@@ -117,17 +151,34 @@ class TorusShape(BaseShape):
         return distances
 
 
-class KleinBottleShape(BaseShape):
+class KleinBottleShape(PeriodicColumns):
     """Shortest paths on a flat Klein bottle; labels ``(n, 2)`` in [0, 1].
 
     (u, 0) and (u, 1) are one point, and so are (0, v) and (1, 1 − v). A missing column is zero.
+
+    Parameters
+    ----------
+    normalize_labels
+        See :class:`BaseShape`.
+    period
+        How far the labels go in both columns, or in each, such as ``(24, 7)``. Labels are then not
+        normalised. Along the first column every other turn is mirrored: u + period and v are the
+        point u and period − v.
     """
 
     y_ndim = 2
     n_components = 4
+    joins_ends = True
 
-    def __init__(self, normalize_labels: bool = True) -> None:
+    def __init__(self, normalize_labels: bool = True, period: Any = None) -> None:
         self.normalize_labels = normalize_labels
+        self._set_period(period)
+
+    def _on_period(self, y: np.ndarray) -> np.ndarray:
+        first, second = self._of_columns
+        twisted = np.mod(np.floor(y[:, 0] / first), 2) == 1
+        u, v = phase(y[:, 0], first), phase(y[:, 1], second)
+        return np.stack([u, np.where(twisted, 1 - v, v)], axis=1)
 
     def _validate_input(self, y: np.ndarray) -> np.ndarray:
         y = _two_columns(super()._validate_input(y))

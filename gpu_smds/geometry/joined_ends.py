@@ -1,0 +1,58 @@
+"""Whether a shape that was told no period makes two different labels one point."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_smds.geometry.shapes import SHAPES, PeriodicShape
+
+# The warning names the line of the user that called the library.
+_LIBRARY = str(Path(__file__).parents[1])
+
+
+class PeriodWarning(UserWarning):
+    """Labels that look as if they had a period lie on a shape that was told none."""
+
+
+def joined_ends(source: Any, y: np.ndarray) -> tuple[float, float, float] | None:
+    """The smallest and the largest label, where both become one point, and a period that fits them.
+
+    None unless labels ``(n,)`` or ``(n, k)`` are whole numbers, which are steps, such as weekdays,
+    rather than fractions of a turn. ``source`` is that of a manifold.
+    """
+    shape = _shape_of(source)
+    if not isinstance(shape, PeriodicShape) or not shape.joins_ends or shape.period is not None:
+        return None
+    labels = np.unique(y)
+    if not shape.normalize_labels or len(labels) < 2 or (labels != np.round(labels)).any():
+        return None
+    low, high = float(labels[0]), float(labels[-1])
+    return low, high, high - low + float(np.diff(labels).min())
+
+
+def warn_of_joined_ends(sources: Iterable[Any], y: np.ndarray) -> None:
+    """Warn of the first source of a manifold that joins the ends of the labels."""
+    for source in sources:
+        ends = joined_ends(source, y)
+        if ends is None:
+            continue
+        low, high, period = (f"{number:.15g}" for number in ends)
+        name = type(_shape_of(source)).__name__
+        warnings.warn(
+            f"labels {low} and {high} become the same point of the shape {name}, which has no "
+            f"period: give the period of the labels, such as {name}(period={period})",
+            PeriodWarning,
+            skip_file_prefixes=(_LIBRARY,),
+        )
+        return
+
+
+def _shape_of(source: Any) -> Any:
+    """The shape of a manifold, which a parametrization may hold by its name."""
+    shape = getattr(source, "manifold", source)
+    return SHAPES[shape]() if isinstance(shape, str) and shape in SHAPES else shape
