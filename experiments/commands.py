@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from experiments.runs.experiments import every_result, results_of
 from experiments.runs.extraction import release_memory, states_of, wait_until_saved
 from experiments.runs.folder import RunFolder
 from experiments.runs.inquiry import Inquiry
+from experiments.runs.periods import missing_period
 from experiments.runs.preparation import prepare
 from experiments.runs.run import Run, run_folder
 from experiments.runs.significance import NO_TEST, kept_significance, significance_of
@@ -29,11 +31,20 @@ from experiments.runs.trial import check_sizes, dry_run
 from extract import ExtractError, HiddenStates, UsageError
 from gpu_smds import ScoreMap
 from gpu_smds._files import File, FilesError, is_our_picture
+from gpu_smds.geometry.joined_ends import PeriodWarning
 
 Results = dict[str, ScoreMap]
 
 
 def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
+    """Run a command; see :func:`_execute`."""
+    with warnings.catch_warnings():
+        # Said once, by the name of the option, and not for every experiment.
+        warnings.simplefilter("ignore", PeriodWarning)
+        _execute(command, questions, screen)
+
+
+def _execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
     """Run a command for every model, one after another.
 
     Parameters
@@ -61,6 +72,7 @@ def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
     # All models are checked before the first is loaded.
     runs = [prepared(model, folder) for model, folder in zip(options.models, folders, strict=True)]
     _check_names([inquiries for _, inquiries in runs])
+    _warn_of_periods(command, runs, screen)
     if options.dry_run:
         for run, inquiries in runs:
             dry_run(run, inquiries, command)
@@ -90,6 +102,18 @@ def execute(command: str, questions: Sequence[Options], screen: Screen) -> None:
             release_memory()
     if command in ("all", "figures") and len(runs) > 1:
         _compare(paths[0].parent, finished, screen)
+
+
+def _warn_of_periods(
+    command: str, runs: Sequence[tuple[Run, Sequence[Inquiry]]], screen: Screen
+) -> None:
+    """Say so where two different labels become one point for want of a period."""
+    if command == "figures":
+        return
+    asked = ((inquiry.options, run.prompts) for run, of in runs for inquiry in of)
+    said = (missing_period(command, options, prompts) for options, prompts in asked)
+    for sentence in dict.fromkeys(text for text in said if text is not None):
+        screen.warn(sentence)
 
 
 def _warn_of_few(questions: Sequence[Options], screen: Screen) -> None:

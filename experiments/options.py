@@ -5,12 +5,14 @@ A new option is a field of :class:`Options`, and whatever reads it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from experiments.designs import EXPERIMENTS
+from extract.errors import UsageError
 from extract.landmarks import DESTINATION, DISTRACTOR, SOURCE
 from extract.prompts import STUDY_TASK
 
@@ -31,6 +33,9 @@ _READING = _EVERY - {"figures"}
 _ASKING = _EVERY - {"extract"}
 #: Commands that score by one of the protocols.
 _HOLDING_OUT = _EVERY - {"extract", "discover"}
+
+# A decimal number and nothing more; Python also reads 5_9 and nan.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 #: Headings of the help, in its order.
 GROUPS = ("Model", "Sentences", "Question", "Run", "Output")
@@ -58,6 +63,8 @@ class Declared:
         Smallest value of a number.
     read
         Makes the field's value of what was given.
+    in_files
+        Kind of its value in a file of settings, where that is another.
     decides
         Whether results depend on it, so that another value is another question; experiments find
         it in ``Setting.asked``.
@@ -71,6 +78,7 @@ class Declared:
     choices: tuple[str, ...] = ()
     least: int | None = None
     read: Callable[[Any], Any] = lambda value: value
+    in_files: Any = None
     decides: bool = False
 
     def why_not(self, command: str) -> str:
@@ -101,6 +109,25 @@ def _listed(given: str | Iterable[str]) -> tuple[str, ...]:
 
 def _names(given: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in given.split(","))
+
+
+def period_of(given: str | float) -> float:
+    """A period as a number, in the units of the labels.
+
+    Raises
+    ------
+    UsageError
+        Neither a positive number nor the name of a period of labels in days.
+    """
+    from gpu_smds.geometry.periods import NAMED_PERIODS, as_period
+
+    try:
+        return as_period(float(given) if _NUMBER.fullmatch(str(given).strip()) else given)
+    except ValueError:
+        raise UsageError(
+            f"--period {given}: a period is a positive number in the units of the labels, or for "
+            f"labels in days {', '.join(NAMED_PERIODS)}"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -224,6 +251,18 @@ class Options:
     )
     manifold: str = _option(
         "Question", _ASKING, str, "Ideal shape of the labels.", "circular", decides=True
+    )
+    period: float | None = _option(
+        "Question",
+        _ASKING,
+        str,
+        "How far labels lie apart that mean the same, on a manifold that closes on itself: a "
+        "number in their units, such as 7 for weekdays 0 to 6; for labels in days also day (1), "
+        "week (7) or year (365.2425). Labels are then taken as they are. Default: none, and on a "
+        "circle the smallest and the largest label are one point.",
+        read=period_of,
+        in_files=float | str,
+        decides=True,
     )
     only_layers: str | None = _option(
         "Question",

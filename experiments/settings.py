@@ -167,6 +167,8 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 def _kind(name: str, declared: Declared) -> Any:
     if declared.choices:
         return Literal[declared.choices]
+    if declared.in_files is not None:
+        return declared.in_files
     if declared.kind is int:
         return Annotated[int, Strict(), Field(ge=declared.least)]
     if name in _LISTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,13 +37,14 @@ def circle(setting: Setting, layer: int, position: int) -> ProjectedCircle:
     """
     import torch
 
-    from gpu_smds import CircularShape, fit_map, score_map
+    from gpu_smds import fit_map, score_map
+    from gpu_smds.geometry.manifold import resolve_manifold
 
     here = setting.states[:, layer, position : position + 1]
     states = np.asarray(here.double().cpu())[:, 0]
     labels = setting.labels
     points = np.full((len(labels), 2), np.nan)
-    shape = CircularShape(normalize_labels=not setting.clean)
+    shape: Any = resolve_manifold(setting.ideal).source
     cv = cross_validation(setting)
     for train, test in cv if isinstance(cv, list) else cv.split(states):
         fitted = fit_map(states[train], labels[train], manifold=shape)

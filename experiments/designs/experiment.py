@@ -183,7 +183,8 @@ class Experiment:
     def caption(self, facts: Mapping[str, Any]) -> str:
         """How scores with these facts were made, for their figure."""
         protocol = facts["protocol"]
-        on_a_circle = protocol == "study" and facts.get("manifold") == "circular"
+        stretched = protocol == "study" and facts.get("period") is None
+        on_a_circle = stretched and facts.get("manifold") == "circular"
         chance = f" {self.chance}" if self.chance and on_a_circle else ""
         return self.captions[protocol] + chance + said_of(protocol)
 
@@ -221,4 +222,10 @@ _NOUNS = {
 def shape_of(scores: ScoreMap) -> str:
     """What a result looked for, as a noun."""
     manifold = str(scores.metadata.get("manifold", "circular"))
-    return _NOUNS.get(manifold, f"{manifold.replace('_', ' ')} manifold")
+    noun = _NOUNS.get(manifold, f"{manifold.replace('_', ' ')} manifold")
+    return noun + of_period(scores.metadata.get("period"))
+
+
+def of_period(period: float | None) -> str:
+    """The period of the labels, for the end of what they lie on; nothing where there is none."""
+    return "" if period is None else f" of period {period:.15g}"

@@ -63,6 +63,8 @@ class Setting:
     beside
         ``(n,)`` numbers of the values of slots that do not hold the label, by slot; None for the
         study's own sentences, in which they are drawn at random.
+    period
+        Of the labels, in their units, on a manifold that closes on itself; None for none.
     """
 
     states: Any
@@ -80,6 +82,7 @@ class Setting:
     seed: int | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, np.ndarray] | None = None
+    period: float | None = None
 
     @property
     def clean(self) -> bool:
@@ -89,6 +92,10 @@ class Setting:
     @property
     def ideal(self) -> Any:
         """The manifold as :func:`gpu_smds.score_map` takes it."""
+        if self.period is not None:
+            from gpu_smds.geometry.manifold import resolve_manifold
+
+            return resolve_manifold(self.manifold).with_period(self.period)
         if self.clean and self.manifold == "circular":
             from gpu_smds import CircularShape
 

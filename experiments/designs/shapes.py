@@ -34,4 +34,5 @@ def score_shapes(
         memory_budget=setting.memory_budget,
         progress=progress,
         checkpoint=checkpoint,
+        period=setting.period,
     )

@@ -24,6 +24,9 @@ from extract.prompts import MONTHS
 from gpu_smds import ScoreMap, SignificanceMap
 from gpu_smds._files import File, tensor_bytes
 
+# Numbers around a circle that do not touch each other.
+_MOST_TICKS = 12
+
 
 def draw_analysis(
     inquiry: Inquiry,
@@ -89,8 +92,7 @@ def draw_projections(
     best = best_layer(scores, landmarks["source"])
     if best < 0:
         return []
-    labels = setting.labels
-    low, high = (0.0, 1.0) if setting.clean else (float(labels.min()), float(labels.max()))
+    low, high = _ends(setting)
     arrays = {}
     panels = []
     words = scores.metadata["words"]
@@ -101,17 +103,19 @@ def draw_projections(
         turns = (found.labels - low) / (high - low)
         arrays[role] = found.points
         panels.append(CirclePanel(words[landmarks[role]], found.points, None, turns, found.score))
+    at_top = "the smallest label" if setting.period is None else "label 0"
     arrays["labels"] = np.asarray(setting.labels)
     kept.write(tensor_bytes("gpu_smds.Circle", arrays, {}))
     draw_circle(
         path,
         panels,
-        _ticks(low, high, study_labels),
+        _ticks(low, high, study_labels, setting.period),
         title=f"{model}: the circle at layer {scores.metadata['layers'][best]}",
         caption=(
             "Every sentence projected by a map that was fitted without it (3 folds). Panels are "
-            "turned, mirrored and scaled as a whole, the smallest label at the top. Grey: the "
-            "ideal circle." + said_of(setting.protocol) + note
+            f"turned, mirrored and scaled as a whole, {at_top} at the top. Grey: the ideal circle."
+            + said_of(setting.protocol)
+            + note
         ),
     )
     return [path]
@@ -139,9 +143,32 @@ def draw_models(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -
     draw_comparison(path, shown, title=title, caption=caption)
 
 
-def _ticks(low: float, high: float, study_labels: bool) -> list[tuple[str, float]]:
+def _ends(setting: Setting) -> tuple[float, float]:
+    """The labels at both ends of a turn."""
+    if setting.period is not None:
+        return 0.0, setting.period
+    if setting.clean:
+        return 0.0, 1.0
+    return float(setting.labels.min()), float(setting.labels.max())
+
+
+def _ticks(
+    low: float, high: float, study_labels: bool, period: float | None
+) -> list[tuple[str, float]]:
     """Names around the circle, on the scale of the labels from ``low`` to ``high``."""
+    if period is not None:
+        return _steps(period)
     if study_labels:
         starts = [(start - low) / (high - low) for start in month_starts()]
         return [(name[:3], s) for s, name in zip(starts, MONTHS, strict=True)]
     return [(f"{low + share * (high - low):.3g}", share) for share in (0, 0.25, 0.5, 0.75)]
+
+
+def _steps(period: float) -> list[tuple[str, float]]:
+    """Labels around a circle that they have the period of, each in the middle of its sector."""
+    # Of whole numbers as many as have room, at equal distances; else the quarters.
+    whole = [step for step in range(1, int(period)) if period % step == 0]
+    step = next((step for step in whole if period / step <= _MOST_TICKS), period / 4)
+    step = step if period / step >= 4 else period / 4
+    labels = step * np.arange(round(period / step))
+    return [(f"{label:.3g}", float((label - step / 2) / period)) for label in labels]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.designs.exchange import STUCK
-from experiments.designs.experiment import ROLES
+from experiments.designs.experiment import ROLES, of_period
 from experiments.designs.permutation import LEVEL
 from experiments.designs.setting import said_of
 from experiments.figures import draw_significance
@@ -18,8 +18,13 @@ from gpu_smds import ScoreMap, SignificanceMap
 
 
 def named(inquiry: Inquiry) -> str:
-    """Which analysis a figure is of, for the end of its caption; nothing for the first one."""
-    return f" Analysis: {inquiry.analysis.name}." if inquiry.analysis.name else ""
+    """Period of the labels, and which analysis a figure is of, for the end of its caption.
+
+    Nothing for labels without a period, and for the first analysis.
+    """
+    period, name = inquiry.options.period, inquiry.analysis.name
+    said = "" if period is None else f" Labels{of_period(period)}."
+    return said + (f" Analysis: {name}." if name else "")
 
 
 def on_all_layers(found: SignificanceMap, values: np.ndarray) -> np.ndarray:

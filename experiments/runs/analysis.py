@@ -254,6 +254,8 @@ def shown(value: Any) -> str:
     """The value of a setting, for people."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.15g}"
     return "default" if value is None else str(value)
 
 

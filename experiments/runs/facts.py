@@ -34,6 +34,7 @@ class _Scores(_Of):
     protocol: _Text
     manifold: _Text
     hold_out: NotRequired[_Text]
+    period: NotRequired[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 
 
 @_extra

@@ -12,6 +12,7 @@ import torch
 from experiments.console import Screen
 from experiments.designs.setting import FOLDS, MIN_SENTENCES
 from experiments.options import Options
+from experiments.runs.periods import check_period
 from experiments.runs.room import check_samples
 from experiments.runs.sentences import sentences_of, task_name
 from extract import ExtractError, Prompts, UsageError
@@ -142,6 +143,7 @@ def check_question(command: str, options: Options, prompts: Prompts) -> None:
             resolve_manifold(options.manifold).check(prompts.labels)
         except ValueError as error:
             raise UsageError(f"{error}: choose another --manifold") from error
+    check_period(command, options, prompts)
     if options.protocol == "clean":
         _check_clean(options, prompts)
 
@@ -167,10 +169,11 @@ def _check_clean(options: Options, prompts: Prompts) -> None:
             f"{different} different sentences are too few for --protocol clean, which never splits "
             f"equal ones: at least {MIN_SENTENCES} are needed"
         )
-    if options.manifold == "circular" and np.ptp(prompts.labels) > 1:
+    turns = options.manifold == "circular" and options.period is None
+    if turns and (span := np.ptp(prompts.labels)) > 1:
         raise UsageError(
             "--protocol clean takes circular labels as fractions of a turn, and these span "
-            f"{np.ptp(prompts.labels):g}: divide them by their period"
+            f"{span:g}: give their period, such as --period {np.floor(span) + 1:g}"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from experiments.designs import experiments_of
 from experiments.designs.experiment import Experiment
 from experiments.designs.setting import FOLDS, Setting
-from experiments.options import DECLARED, Options
+from experiments.options import DECLARED, Options, period_of
 from experiments.runs.analysis import (
     CLEAN,
     CORE,
@@ -267,6 +267,7 @@ class Inquiry:
             self.options.analysis_seed,
             self._deciding,
             self._beside,
+            None if self.options.period is None else period_of(self.options.period),
         )
 
     @property

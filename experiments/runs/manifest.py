@@ -71,6 +71,7 @@ class _Settings(TypedDict):
     destination: _Text
     distractor: _Text
     manifold: _Text
+    period: NotRequired[Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)] | None]
     protocol: NotRequired[Literal["study", "clean"]]
     hold_out: NotRequired[_Text | None]
     only_layers: NotRequired[_Text | None]

@@ -88,6 +88,7 @@ def facts_of(setting: Setting, columns: Columns, identity: str) -> dict[str, Any
         "similarity_layer": similarity_layer(setting),
         "protocol": setting.protocol,
         "manifold": setting.manifold,
+        **({"period": setting.period} if setting.period is not None else {}),
         **({"hold_out": setting.hold_out} if setting.hold_out else {}),
         **({"analysis_seed": setting.seed} if setting.seed is not None else {}),
     }

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gpu_smds._arguments import shown
-
 #: Periods with a name, for labels in days. The year is the mean one of the calendar: dates of many
 #: years stay in step with it, and days of one year are at most a quarter of a day off.
 NAMED_PERIODS = {"day": 1.0, "week": 7.0, "year": 365.2425}
@@ -33,6 +31,8 @@ def as_period(period: Any) -> float:
         except OverflowError:
             number = np.inf
     if not (np.isfinite(number) and number > 0):
+        from gpu_smds._arguments import shown  # which imports torch
+
         raise ValueError(
             f"period must be a positive number, in the units of the labels, or for labels in days "
             f"{', '.join(map(repr, NAMED_PERIODS))}; got {shown(period)}"
@@ -53,6 +53,8 @@ def as_periods(period: Any) -> tuple[float, ...]:
     ):
         return (as_period(period),)
     if len(period) != 2:
+        from gpu_smds._arguments import shown
+
         raise ValueError(
             f"period must be a number, or one for each of two columns; got {shown(period)}"
         )

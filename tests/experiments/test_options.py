@@ -30,6 +30,7 @@ GIVEN = {
     "layers": (("--layers", "0,5"), "0,5"),
     "final_norm": (("--final-norm", "pre"), "pre"),
     "manifold": (("--manifold", "spiral"), "spiral"),
+    "period": (("--period", "week"), 7.0),
     "source": (("--source", "Day"), "Day"),
     "destination": (("--destination", "party"), "party"),
     "distractor": (("--distractor", "Berlin"), "Berlin"),

@@ -1,0 +1,71 @@
+"""The period of the labels: what it is refused for, and where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from experiments.options import Options
+from extract import Prompts, UsageError
+from gpu_smds.geometry.joined_ends import joined_ends
+from gpu_smds.geometry.manifold import Manifold, resolve_manifold
+from gpu_smds.geometry.shapes import PeriodicShape, periodic_names
+from gpu_smds.maps.discovery import DEFAULT_MANIFOLDS
+
+
+def check_period(command: str, options: Options, prompts: Prompts) -> None:
+    """Refuse a period that no manifold has, or that makes all labels one point.
+
+    Raises
+    ------
+    UsageError
+        With what to do about it.
+    """
+    if options.period is None:
+        return
+    shapes = [
+        manifold
+        for manifold in _manifolds(command, options, prompts)
+        if isinstance(manifold.source, PeriodicShape)
+    ]
+    if not shapes:
+        names = ", ".join(options.manifolds or ()) if command == "discover" else options.manifold
+        raise UsageError(
+            f"--period is for manifolds that close on themselves, and {names} does not: choose "
+            f"among {', '.join(periodic_names())}, or leave --period out"
+        )
+    for manifold in shapes:
+        assert isinstance(manifold.source, PeriodicShape)
+        labels = manifold.check(prompts.labels)
+        points = manifold.source.with_period(options.period).prepare(labels)
+        if len(np.unique(points, axis=0)) == 1:
+            raise UsageError(
+                f"--period {options.period:.15g}: all labels lie whole periods apart, and are one "
+                "point: give the period in the units of the labels"
+            )
+
+
+def missing_period(command: str, options: Options, prompts: Prompts) -> str | None:
+    """What to warn of where whole numbers have no period, and their ends are one point."""
+    if options.period is not None:
+        return None
+    if command != "discover" and options.protocol == "clean" and options.manifold == "circular":
+        return None  # which takes them as they are
+    for manifold in _manifolds(command, options, prompts):
+        ends = joined_ends(manifold.source, prompts.labels)
+        if ends is not None:
+            low, high, period = (f"{number:.15g}" for number in ends)
+            return (
+                f"labels {low} and {high} become the same point of the manifold {manifold.name}: "
+                f"give --period {period} if they begin again after {high}"
+            )
+    return None
+
+
+def _manifolds(command: str, options: Options, prompts: Prompts) -> Iterator[Manifold]:
+    """The manifolds that a command looks for, of those that take the labels."""
+    asked = (
+        (options.manifolds or DEFAULT_MANIFOLDS) if command == "discover" else (options.manifold,)
+    )
+    return (of for of in map(resolve_manifold, asked) if of.takes(prompts.labels))
