@@ -11,6 +11,7 @@ from experiments.designs.experiment import ROLES, of_period
 from experiments.designs.permutation import LEVEL
 from experiments.designs.setting import said_of
 from experiments.figures import draw_significance
+from experiments.options import period_of
 from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.significance import NAME, listed
@@ -23,7 +24,7 @@ def named(inquiry: Inquiry) -> str:
     Nothing for labels without a period, and for the first analysis.
     """
     period, name = inquiry.options.period, inquiry.analysis.name
-    said = "" if period is None else f" Labels{of_period(period)}."
+    said = "" if period is None else f" Labels{of_period(period_of(period))}."
     return said + (f" Analysis: {name}." if name else "")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from experiments.options import Options
+from experiments.options import Options, period_of
 from extract import Prompts, UsageError
 from gpu_smds.geometry.joined_ends import joined_ends
 from gpu_smds.geometry.manifold import Manifold, resolve_manifold
@@ -24,6 +24,7 @@ def check_period(command: str, options: Options, prompts: Prompts) -> None:
     """
     if options.period is None:
         return
+    period = period_of(options.period)
     shapes = [
         manifold
         for manifold in _manifolds(command, options, prompts)
@@ -38,10 +39,10 @@ def check_period(command: str, options: Options, prompts: Prompts) -> None:
     for manifold in shapes:
         assert isinstance(manifold.source, PeriodicShape)
         labels = manifold.check(prompts.labels)
-        points = manifold.source.with_period(options.period).prepare(labels)
+        points = manifold.source.with_period(period).prepare(labels)
         if len(np.unique(points, axis=0)) == 1:
             raise UsageError(
-                f"--period {options.period:.15g}: all labels lie whole periods apart, and are one "
+                f"--period {period:.15g}: all labels lie whole periods apart, and are one "
                 "point: give the period in the units of the labels"
             )
 
