@@ -1,4 +1,4 @@
-"""Does the study claim what is not there, and find what is? Verdicts on noise and planted circles.
+"""Does the study claim what is not there, and find what is? Verdicts on noise and on circles.
 
     python -m benchmarks.verdicts            # 100 seeds of noise per case, 50 planted designs
     python -m benchmarks.verdicts --quick    # 10 and 10
@@ -15,24 +15,41 @@ is how often the right slot is taken as the source and a hypothesis is printed a
 
 from __future__ import annotations
 
+import argparse
+import csv
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+from rich.progress import track
+from scipy.stats import binomtest
 
+from benchmarks.environment import environment
+from benchmarks.output import OUT, output, write_facts
+from experiments.commands import execute
+from experiments.console import Screen
 from experiments.designs import experiments_of
 from experiments.designs.exchange import Exchange
 from experiments.designs.permutation import permutation_test
 from experiments.designs.setting import Setting
 from experiments.options import Options
 from experiments.reports.summary import verdicts
+from experiments.runs.extraction import states_of
+from experiments.runs.folder import RunFolder
+from experiments.runs.preparation import prepare
 from experiments.runs.results import Columns, compute_results, facts_of
 from experiments.runs.source import slots_beside, with_source
 from extract import Prompts, UsageError
 from extract.prompts import fill
+from gpu_smds import ScoreMap
 
-PERMUTATIONS, LAYERS = 200, (0, 10, 20, 30)
+MODEL, SAMPLES, PERMUTATIONS, LAYERS = "smollm2", 300, 200, (0, 10, 20, 30)
+#: Share of noise that may be called supported at most, and of planted circles at least.
+MOST_OF_NOISE, LEAST_OF_PLANTED = 0.07, 0.9
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,133 @@ class Case:
     columns: Columns
 
 
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="10 seeds and designs")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
+    args = parser.parse_args()
+    file = output(args.out, "verdicts.json")
+    seeds = 10 if args.quick else 100
+    started = perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        noise = {
+            name: _of_noise(name, read_case(options), seeds)
+            for name, options in _questions(Path(folder)).items()
+        }
+    circles = _of_circles(10 if args.quick else 50)
+    every = {
+        "seeds": sum(of["seeds"] for of in noise.values()),
+        "supported": sum(of["supported"] for of in noise.values()),
+    }
+    print(_said("noise, all", every["supported"], every["seeds"]))
+    for what, found in circles.items():
+        if what != "designs":
+            print(_said(f"planted circles: {what}", found, circles["designs"]))
+    facts = {
+        "environment": environment(),
+        "model": MODEL,
+        "samples": SAMPLES,
+        "permutations": PERMUTATIONS,
+        "layers": list(LAYERS),
+        "seconds": perf_counter() - started,
+        "most_of_noise": MOST_OF_NOISE,
+        "least_of_planted": LEAST_OF_PLANTED,
+        "noise": noise,
+        "noise_in_all": every,
+        "planted": circles,
+    }
+    write_facts(file, facts)
+    print(f"written to {file}")
+
+
+def _questions(folder: Path) -> dict[str, Options]:
+    """What is asked, by name: every ready task, and tables of own sentences."""
+    layers = ",".join(map(str, LAYERS))
+    basis = Options(models=(MODEL,), samples=SAMPLES, layers=layers, quiet=True)
+    tables = {
+        "table of weekdays": (_weekdays(folder), "Day"),
+        "table of hours": (_hours(folder), "time"),
+    }
+    of_tables = {
+        name: replace(basis, prompts=path, source=source, given=frozenset({"prompts", "source"}))
+        for name, (path, source) in tables.items()
+    }
+    return {
+        name: replace(options, out=folder / name.replace(" ", "-"))
+        for name, options in of_tables.items()
+    }
+
+
+def _weekdays(folder: Path) -> Path:
+    """Weekdays × names, every sentence five times."""
+    days = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    names = ("Hope", "Anna", "John", "Mary", "Paul", "Lisa")
+    rows = [
+        (f"{name} came home on {day} night.", number / 7, name, day)
+        for _ in range(5)
+        for number, day in enumerate(days)
+        for name in names
+    ]
+    return _table(folder / "weekdays.csv", ("text", "label", "Name", "Day"), rows)
+
+
+def _hours(folder: Path) -> Path:
+    """Hours × names, crossed."""
+    names = ("Hope", "Anna", "John", "Mary")
+    rows = [
+        (f"{name} called at {hour:02d}:00 sharp.", hour / 24, name, f"{hour:02d}:00")
+        for hour in range(24)
+        for name in names
+    ]
+    return _table(folder / "hours.csv", ("text", "label", "name", "time"), rows)
+
+
+def _table(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def read_case(options: Options) -> Case:
+    """The states of one question, read with the model, and all that the study makes of it."""
+    screen = Screen(quiet=True)
+    execute("extract", [replace(options, given=options.given - {"source"})], screen)
+    assert options.out is not None
+    folder = RunFolder(options.out)
+    folder.look()
+    run, (inquiry,) = prepare("all", options.models[0], [options], folder, screen)
+    with folder.held(True):
+        states = states_of(run)
+        return Case(replace(inquiry.setting(states), states=states[:]), inquiry.columns)
+
+
+def _of_noise(name: str, case: Case, seeds: int) -> dict[str, Any]:
+    """How often labels that are dealt out anew are said to lie on a manifold."""
+    started, found = perf_counter(), 0
+    for seed in track(range(seeds), name):
+        found += supported(dealt_out(case, seed), PERMUTATIONS)
+    exchange = Exchange.of(case.setting)
+    said = {key: exchange.facts[key] for key in ("units", "once", "within")}
+    print(_said(name, found, seeds))
+    return {"seeds": seeds, "supported": found, "seconds": perf_counter() - started, **said}
+
+
+def _of_circles(designs: int) -> Mapping[str, int]:
+    """How often a planted circle is found where it is."""
+    right = borne_out = 0
+    for seed in track(range(designs), "planted circles"):
+        case, is_right = planted(seed)
+        right += is_right
+        borne_out += case is not None and supported(case, PERMUTATIONS)
+    return {"designs": designs, "the right source": right, "supported": borne_out}
+
+
+def _said(what: str, found: int, of: int) -> str:
+    interval = binomtest(found, of).proportion_ci()
+    return f"{what}: {found} of {of} ({interval.low:.1%} to {interval.high:.1%})"
+
+
 def supported(case: Case, permutations: int) -> bool:
     """Whether any hypothesis is printed as supported, as by ``gpu-smds all``."""
     setting, columns = case.setting, case.columns
@@ -51,7 +195,7 @@ def supported(case: Case, permutations: int) -> bool:
     tested = replace(tested, metadata={**facts, "of_layers": facts["layers"]})
     if not tested.significant()[:, columns.landmarks["source"]].any():
         return False  # no hypothesis is judged, so that the experiments need not be run
-    results: dict[str, Any] = {}
+    results: dict[str, ScoreMap] = {}
     for row in experiments_of(()).values():
         results |= compute_results([row], setting, columns, "benchmark", lambda *_: None)
     return any(verdict.supported for verdict in verdicts(results, tested))
@@ -144,3 +288,7 @@ def _setting(
         sentences=numbered(prompts.texts),
         beside={slot: numbered(prompts.slots[slot]) for slot in slots_beside(source, prompts)},
     )
+
+
+if __name__ == "__main__":
+    main()
