@@ -16,7 +16,6 @@ is how often the right slot is taken as the source and a hypothesis is printed a
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -44,8 +43,10 @@ from experiments.runs.preparation import prepare
 from experiments.runs.results import Columns, compute_results, facts_of
 from experiments.runs.source import slots_beside, with_source
 from extract import Prompts, UsageError
+from extract.cells import csv_text
 from extract.prompts import fill
 from gpu_smds import ScoreMap
+from gpu_smds._files import File
 
 MODEL, SAMPLES, PERMUTATIONS, LAYERS = "smollm2", 300, 200, (0, 10, 20, 30)
 #: Share of noise that may be called supported at most, and of planted circles at least.
@@ -143,8 +144,7 @@ def _hours(folder: Path) -> Path:
 
 
 def _table(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+    File.of(path).write(csv_text([header, *rows]).encode())
     return path
 
 
