@@ -19,6 +19,7 @@ from experiments.designs.shapes import score_shapes
 from experiments.designs.timing import duration, seconds_for, seconds_of
 from experiments.options import Options
 from experiments.runs.analysis import shown_name
+from experiments.runs.examples import examples
 from experiments.runs.extraction import load, release_memory
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.room import check_counts, check_room, described
@@ -43,9 +44,13 @@ def dry_run(run: Run, inquiries: Sequence[Inquiry], command: str) -> None:
     screen, plan = run.screen, run.plan
     if plan is None:
         screen.note(f"{run.source.name}: finished states of {run.folder} would be used again")
+        for line in examples(run.prompts, None, None):
+            screen.note(line)
         dtype = dtype_named(f"torch.{(run.manifest or {}).get('dtype', 'float32')}")
     else:
         for line in described(plan):
+            screen.note(line)
+        for line in examples(run.prompts, plan.tokens, plan.positions):
             screen.note(line)
         check_room(plan)
         dtype = plan.dtype

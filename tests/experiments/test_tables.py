@@ -2,11 +2,13 @@
 
 import csv
 
+import numpy as np
 import pytest
 from command_line import run
 from tiny_models import save_tiny
 
-from extract import read_prompts
+from experiments.runs.examples import examples
+from extract import Positions, Prompts, Tokens, read_prompts
 
 NAMES = ("April", "Anna", "May", "José")
 MONTHS = ("April", "May", "März", "August", "June")
@@ -49,6 +51,48 @@ def test_a_template_from_the_table_to_the_sentences_of_the_run(model, tmp_path):
     inside = _people(out / "people.csv")
     said = run("all", "--model", model, *_given(inside, "--label", "value"), "--out", out, expect=2)
     assert "people.csv lies in the folder of the run" in said
+
+
+def test_a_dry_run_shows_where_slots_stand_and_which_token_has_which_column(model, tmp_path):
+    table = _people(tmp_path / "people.csv")
+    given = "--model", model, *_given(table, "--label", "value"), "--out", tmp_path / "run"
+    said = run("similarity", *given, "--dry-run")
+    assert "sentence 1: ⟦April⟧Name was born in ⟦April⟧Month." in said
+    assert "sentence 11: ⟦May⟧Name was born in ⟦März⟧Month." in said
+    assert "sentence 20: ⟦José⟧Name was born in ⟦June⟧Month." in said
+    assert "1:was 2:born 3:in" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_tokens_stand_behind_their_columns():
+    prompts = Prompts(
+        ("Al saw it .", "Bertha saw it ."),
+        np.arange(2.0),
+        ("Who", "saw", "it", "."),
+        (True, False, False, False),
+        np.array([[(0, 2), (3, 6), (7, 9), (10, 11)], [(0, 6), (7, 10), (11, 13), (14, 15)]]),
+        {"Who": ("Al", "Bertha")},
+    )
+    ids = [[9, 0, 1, 2, 3], [9, 4, 5, 1, 2, 3]]
+    offsets = [
+        np.array([(0, 0), (0, 2), (2, 6), (6, 9), (9, 11)]),
+        np.array([(0, 0), (0, 4), (4, 6), (6, 10), (10, 13), (13, 15)]),
+    ]
+    special = [np.array([True] + [False] * (len(row) - 1)) for row in ids]
+    tokens = Tokens(ids, offsets, special, ["<s>", "Al", "saw", "it", "."], {9: "<s>"})
+    columns = np.array([[0, 1, 2, 3, 4, 4], [0, 2, 3, 4, 5, 5]])
+    words = ("<s>", "Who", "saw", "it", ".", "<last>")
+    positions = Positions("word", words, tuple("abcdef"), columns, {}, {}, ())
+    assert examples(prompts, tokens, positions) == [
+        "sentence 1: ⟦Al⟧Who saw it .",
+        "  column:token  0:<s>  1:Al  2:saw  3:it  4,5:.",
+        "sentence 2: ⟦Bertha⟧Who saw it .",
+        "  column:token  0:<s>  –:Bert  1:ha  2:saw  3:it  4,5:.",
+    ]
+    assert examples(prompts, None, None) == [
+        "sentence 1: ⟦Al⟧Who saw it .",
+        "sentence 2: ⟦Bertha⟧Who saw it .",
+    ]
 
 
 def test_categories_are_asked_for_with_shapes_that_take_them(model, tmp_path):
