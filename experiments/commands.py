@@ -15,6 +15,7 @@ from experiments.reports.discovery import report_discovery
 from experiments.reports.drawing import draw_analysis, draw_models
 from experiments.reports.summary import report, report_test
 from experiments.reports.transfer import report_transfer
+from experiments.reports.undrawable import saying_what_is_undrawable
 from experiments.runs.analysis import LATER
 from experiments.runs.discovery import discovery_of, kept_discovery
 from experiments.runs.experiments import every_result, results_of
@@ -82,7 +83,7 @@ def _execute(command: str, questions: Sequence[Options], screen: Screen) -> None
             check_sizes(inquiry)
     _warn_of_few(questions, screen)
     finished = []
-    with ExitStack() as stack:
+    with saying_what_is_undrawable(screen), ExitStack() as stack:
         # Who reads the model has the folder for itself.
         shared = [run.has_states for run, _ in runs]
         changed = [
@@ -100,8 +101,9 @@ def _execute(command: str, questions: Sequence[Options], screen: Screen) -> None
             results = _done(command, run, inquiries, shared[number])
             finished.append((run.source.name, results))
             release_memory()
-    if command in ("all", "figures") and len(runs) > 1:
-        _compare(paths[0].parent, finished, screen)
+        stack.close()
+        if command in ("all", "figures") and len(runs) > 1:
+            _compare(paths[0].parent, finished, screen)
 
 
 def _warn_of_periods(

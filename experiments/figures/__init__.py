@@ -4,6 +4,7 @@ from experiments.figures.alignment import draw_alignment
 from experiments.figures.circle import CirclePanel, draw_circle
 from experiments.figures.comparison import Model, draw_comparison
 from experiments.figures.curves import draw_independent
+from experiments.figures.fonts import undrawable_words
 from experiments.figures.heatmap import draw_map
 from experiments.figures.significance import draw_significance
 from experiments.figures.similarity import draw_similarity
@@ -23,4 +24,5 @@ __all__ = [
     "draw_similarity",
     "draw_transfer",
     "draw_winners",
+    "undrawable_words",
 ]

@@ -12,7 +12,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
-from experiments.figures.style import INK, LABEL, TEXT, drawable, new_figure, save
+from experiments.figures.fonts import drawable
+from experiments.figures.style import INK, LABEL, TEXT, new_figure, save
 from gpu_smds._files import File
 
 # Radii, in units of the ideal circle's.

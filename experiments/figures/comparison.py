@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from experiments.figures.fonts import drawable
 from experiments.figures.heatmap import checked, legend_of_map, mark, paint_map
 from experiments.figures.labels import Positions, fit_labels, positions
 from experiments.figures.style import (
@@ -17,7 +18,6 @@ from experiments.figures.style import (
     MARKERS,
     SERIES,
     TEXT,
-    drawable,
     dress,
     dress_colorbar,
     dress_curves,

@@ -8,9 +8,12 @@ from itertools import pairwise
 
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
+from rich.cells import cell_len, chop_cells
 
-from experiments.figures.style import INK, SOURCE, TEXT, drawable
+from experiments.figures.fonts import drawable, left_to_right, use_fonts
+from experiments.figures.style import INK, SOURCE, TEXT
 
+#: Letters of a label; a Chinese one counts as two.
 LONGEST = 18
 
 
@@ -35,7 +38,7 @@ class Positions:
 
     def legend(self, words: Sequence[str], role: str) -> str:
         """Name of a landmark for a legend."""
-        return f"{self.word(words, role)} ({role})"
+        return left_to_right(f"{self.word(words, role)} ({role})")
 
 
 def positions(
@@ -94,6 +97,7 @@ def fit_labels(figure: Figure, axes: Iterable[tuple[Axis, Positions]]) -> None:
     axes = list(axes)
     for axis, names in axes:
         set_labels(axis, names)
+    use_fonts(figure)
     figure.draw_without_rendering()
     crowded = [axis for axis, _ in axes if isinstance(axis, XAxis) and _collide(_extents(axis))]
     for axis in crowded:
@@ -112,9 +116,9 @@ def fit_labels(figure: Figure, axes: Iterable[tuple[Axis, Positions]]) -> None:
 
 
 def short(text: str) -> str:
-    """Text as a label: white space visible or unbreakable, what the font lacks replaced, cut."""
+    """Text as a label: white space visible or unbreakable, what no font has replaced, cut."""
     text = drawable(text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "\u00a0"))
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if cell_len(text) <= LONGEST else chop_cells(text, LONGEST - 1)[0] + "…"
 
 
 def _tokens_of_word(words: Sequence[str], tokens: Sequence[str], start: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -19,14 +18,15 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import offset_copy
+from rich.cells import cell_len
 
+from experiments.figures.fonts import drawable, use_fonts
 from gpu_smds._files import SOFTWARE, File, is_our_picture
 
 # Inches and points. At a width of 800 pixels the smallest text is still 10 pixels high.
@@ -48,6 +48,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 UNDEFINED_FACE = "#efefef"
 UNDEFINED_EDGE = "#9a9a9a"
 UNDEFINED_HATCH = "/////"
+
+# In no text that can be drawn, and no place to break a line.
+_FILLER = "\x00"
 
 
 def new_figure(title: str, caption: str = "", *, height: float, width: float = WIDTH) -> Figure:
@@ -82,18 +85,10 @@ def new_figure(title: str, caption: str = "", *, height: float, width: float = W
 def wrapped(text: str, width: float, size: float) -> str:
     """Break text into lines that fit a width in inches at a font size in points."""
     letters = int((width - 0.2) * 72 / (0.54 * size))
-    return "\n".join(textwrap.fill(line, letters) for line in drawable(text).splitlines())
-
-
-def drawable(text: str) -> str:
-    """Replace what the font cannot draw, so that no figure prints a warning."""
-    return "".join(c if c in "\n\u00a0" or _has_glyph(c) else "□" for c in text)
-
-
-@cache
-def _has_glyph(character: str) -> bool:
-    font = get_font(findfont("DejaVu Sans"))
-    return character.isprintable() and font.get_char_index(ord(character)) != 0
+    # What is as wide as two letters counts as two.
+    spaced = "".join(c + _FILLER * (cell_len(c) - 1) for c in drawable(text))
+    filled = "\n".join(textwrap.fill(line, letters) for line in spaced.splitlines())
+    return filled.replace(_FILLER, "")
 
 
 def save(figure: Figure, path: Path | str | File) -> None:
@@ -106,6 +101,7 @@ def save(figure: Figure, path: Path | str | File) -> None:
     FilesError
         The name is taken by something that was not drawn here.
     """
+    use_fonts(figure)
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": SOFTWARE})
     File.of(path).write(picture.getvalue(), is_our_picture)
@@ -172,8 +168,7 @@ def _legend(figure: Figure, handles: Sequence[Artist], lines: int, columns: int)
         borderaxespad=0.0,
     )
     legend.set_in_layout(False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    use_fonts(figure)
     return legend
 
 
