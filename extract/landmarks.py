@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from extract.errors import UsageError
 from extract.prompts import Prompts
+from extract.words import composed
 
 #: The study's landmarks: where the date is read, where it is needed, and an unrelated word.
 SOURCE, DESTINATION, DISTRACTOR = "Month", "birthday", "volleyball"
@@ -51,8 +52,10 @@ def landmarks_of(
         "destination": (destination, DESTINATION, [LAST] if needed_last else words[-1:]),
         "distractor": (distractor, DISTRACTOR, []),
     }
+    alike = {composed(name): name for name in every}
     found: dict[str, int] = {}
-    for role, (name, default, substitute) in wanted.items():
+    for role, (asked, default, substitute) in wanted.items():
+        name = alike.get(composed(asked), asked)
         if name not in every and name != default:
             raise UsageError(f"no word {name!r} for the {role}; there are: {listed}")
         for candidate in [name, *substitute]:

@@ -14,6 +14,7 @@ from typing import Any
 from extract.cells import COLUMN, as_written
 from extract.encodings import decoded
 from extract.errors import UsageError
+from extract.words import folded
 
 _CSV, _JSONL = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson")
 _WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
@@ -63,11 +64,11 @@ class Table:
     keyed: bool = False
 
     def column(self, name: str) -> str | None:
-        """The column of a name, whatever its case if that leaves one; None where there is none."""
+        """The column of a name, whatever its case and form of accents, if that leaves one; else None."""
         name = name.strip()
         if name in self.columns:
             return name
-        alike = [column for column in self.columns if column.casefold() == name.casefold()]
+        alike = [column for column in self.columns if folded(column) == folded(name)]
         return alike[0] if len(alike) == 1 else None
 
     def lacks(self, column: str) -> str:

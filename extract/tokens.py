@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from extract.errors import ExtractError
 from extract.prompts import Prompts
-from extract.words import prints
+from extract.words import characters, prints
 
 #: Added tokens that are marks and no words, whether a tokenizer calls them special or not.
 _MARK = re.compile(r"[<\[]\S+[>\]]")
@@ -115,7 +114,9 @@ def word_tokens(prompts: Prompts, tokens: Tokens) -> list[list[list[int]]]:
             if len(inside):
                 members[int(inside[-1])].append(t)
         for j, (start, end) in enumerate(spans.tolist()):
-            last = _last_token(covering[start:end], text[start:end])
+            last = int(covering[end - 1])
+            if last < 0:
+                last = _last_token(covering[start:end], text[start:end])
             if last < 0:
                 raise ExtractError(
                     f"sentence {i + 1} cannot be aligned: no token covers the end of the word "
@@ -129,14 +130,15 @@ def word_tokens(prompts: Prompts, tokens: Tokens) -> list[list[list[int]]]:
 
 
 def _last_token(covering: np.ndarray, word: str) -> int:
-    """The token of a word's last character that has one; −1 if a letter behind it has none.
+    """The last token of a word's last character that prints something; −1 where it has none.
 
-    Tokenizers may drop accents and other marks, and what prints nothing.
+    A tokenizer may drop accents, and compose a letter of several parts to one that it then finds
+    in the first of them.
     """
-    for token, character in zip(covering[::-1].tolist(), word[::-1], strict=True):
-        if token >= 0 or not (unicodedata.combining(character) or not prints(character)):
-            return int(token)
-    return -1
+    shown = [(start, end) for start, end in characters(word) if prints(word[start:end])]
+    tokens = covering[shown[-1][0] :] if shown else covering
+    found = tokens[tokens >= 0]
+    return int(found[-1]) if len(found) else -1
 
 
 def without_marks(prompts: Prompts, tokens: Tokens) -> Prompts:

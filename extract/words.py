@@ -38,6 +38,11 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def folded(text: str) -> str:
+    """The text whatever its case, and the form of its accents."""
+    return composed(composed(text).casefold())
+
+
 def prints(text: str) -> bool:
     """Whether anything of a text is to be seen."""
     return not _NOTHING.fullmatch(text)

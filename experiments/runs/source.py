@@ -12,7 +12,7 @@ from experiments.options import Options, spellings
 from experiments.runs.categories import quantities
 from extract import Prompts, UsageError, numerals
 from extract.landmarks import LAST, slots_in_order
-from extract.words import composed
+from extract.words import folded
 
 #: Two slots whose held-out scores are closer than this may both hold the label.
 CLOSE = 0.1
@@ -25,17 +25,12 @@ def with_words(options: Options, prompts: Prompts) -> Options:
     found: dict[str, Any] = {}
     for role in ROLES:
         word = getattr(options, role)
-        alike = {unit for unit in prompts.units if _folded(unit) == _folded(word)}
+        alike = {unit for unit in prompts.units if folded(unit) == folded(word)}
         if word not in prompts.units and len(alike) == 1:
             (found[role],) = alike
         elif not alike and word.casefold() in (LAST, "last"):
             found[role] = LAST
     return replace(options, **found)
-
-
-def _folded(word: str) -> str:
-    """A word as it is compared: whatever the case, and the form of its accents."""
-    return composed(composed(word).casefold())
 
 
 def with_source(options: Options, prompts: Prompts) -> tuple[Options, str | None]:

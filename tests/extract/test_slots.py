@@ -1,6 +1,7 @@
 import pytest
 
 from extract import UsageError, read_prompts
+from extract.landmarks import landmarks_of
 from extract.slots import Sentence, find_slot, read_value
 
 
@@ -99,3 +100,14 @@ def test_the_error_says_what_the_value_is_part_of(tmp_path):
 def test_a_sentence_that_prints_nothing(tmp_path):
     with pytest.raises(UsageError, match="line 3: the sentence is empty"):
         read_prompts(_file(tmp_path, "text,label\na b.,1\n\u200b\u200f,2\n"))
+
+
+def test_names_of_words_in_two_forms():
+    first = {"Pre\u0301nom": 0, "mois": 2, "pass\u00e9": 3}
+    found = landmarks_of(first, ["Pre\u0301nom"], "Pr\u00e9nom", "passe\u0301", "volleyball")
+    assert found == {"source": 0, "destination": 3}
+
+
+def test_names_of_columns_in_two_forms(tmp_path):
+    path = _file(tmp_path, "Pha\u0301se,l\nmai vert,0\nmai bleu,1\n")
+    assert read_prompts(path, text="ph\u00e1se", label=["l"]).texts == ("mai vert", "mai bleu")
