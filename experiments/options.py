@@ -220,6 +220,16 @@ class Options:
         "word",
         choices=("word", "raw"),
     )
+    chat: bool = _option(
+        "Sentences",
+        _EVERY,
+        bool,
+        "Put every sentence as a user's message into the model's chat template, up to where the "
+        "answer begins, or not.",
+        False,
+        "--chat",
+        "--no-chat",
+    )
     layers: str | None = _option(
         "Sentences",
         _EVERY,

@@ -30,6 +30,8 @@ from extract.tokens import Tokens, without_marks, word_tokens
 
 #: Name of a column, and the token of every sentence that it holds.
 Column = tuple[str, np.ndarray]
+#: Where a word is looked for first: in the sentence itself, or in a chat template.
+OWN, AFTER, BEFORE = range(3)
 
 
 @dataclass(frozen=True)
@@ -144,13 +146,17 @@ def _align_words(
         prompts = without_marks(prompts, tokens)
     of_words = word_tokens(prompts, tokens)
     counts = np.array([[len(word) for word in sentence] for sentence in of_words])
-    between, unlike = _begin_only(tokens) if words_only else _special_columns(tokens, of_words)
+    between, unlike = _special_columns(prompts, tokens, of_words)
+    if words_only:
+        between = _begin_only(tokens)
     columns: list[Column] = []
-    first: dict[str, int] = {}  # word → last column of its first occurrence
-    named: dict[str, int] = {}
+    parts = _parts(prompts)
+    # Parts, names and columns of words, and of special tokens.
+    found: list[tuple[int, str, int]] = []
+    marked: list[tuple[int, str, int]] = []
     for j, name in enumerate([*prompts.units, None]):
         for mark, column in between.get(j, ()):
-            named.setdefault(mark, len(columns))
+            marked.append((_part_between(prompts, parts, j), mark, len(columns)))
             columns.append((mark, column))
         if name is None:
             break
@@ -162,13 +168,14 @@ def _align_words(
             # Two words can end in one token; that is one column.
             if not columns or not np.array_equal(column, columns[-1][1]):
                 columns.append((name, column))
-        first.setdefault(name, len(columns) - 1)
+        found.append((parts[j], name, len(columns) - 1))
+    first, named = _first_of(found), _first_of(marked)
     report = _lengths(tokens) + _varying(prompts, counts)
     if not words_only:
         columns += _last_column(tokens, columns)
         named[LAST] = len(columns) - 1
         report += unlike + _without_column(tokens, of_words, columns)
-    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named)
+    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named, _in_chat(prompts))
     known = None if words_only else named
     return _positions("word", tokens, columns, first, landmarks, report, known)
 
@@ -195,27 +202,58 @@ def _positions(
     )
 
 
-def _begin_only(tokens: Tokens) -> tuple[dict[int, list[Column]], list[str]]:
+def _in_chat(prompts: Prompts) -> bool:
+    return prompts.frame != (0, 0)
+
+
+def _parts(prompts: Prompts) -> list[int]:
+    """Where every word stands: in the sentence, or in a chat template after or before it."""
+    end = len(prompts.texts[0]) - prompts.frame[1]
+    spans = prompts.spans[0].tolist()
+    return [AFTER if a >= end else BEFORE if b <= prompts.frame[0] else OWN for a, b in spans]
+
+
+def _part_between(prompts: Prompts, parts: Sequence[int], j: int) -> int:
+    """Where a token stands that is between word j − 1 and word j."""
+    if not _in_chat(prompts):
+        return OWN
+    before = parts[j - 1] if j else BEFORE
+    after = parts[j] if j < len(parts) else AFTER
+    return OWN if before == after == OWN else BEFORE if before == BEFORE else AFTER
+
+
+def _first_of(found: Sequence[tuple[int, str, int]]) -> dict[str, int]:
+    """Column of the first occurrence of every name, by the order of the parts."""
+    first: dict[str, int] = {}
+    for _, name, column in sorted(found, key=lambda entry: entry[0]):
+        first.setdefault(name, column)
+    return first
+
+
+def _begin_only(tokens: Tokens) -> dict[int, list[Column]]:
     """The column of a token that the tokenizer puts in front of all sentences."""
     if not all(special[0] for special in tokens.special):
-        return {}, []
-    return {0: [(tokens.texts[0], np.zeros(len(tokens), dtype=np.int64))]}, []
+        return {}
+    return {0: [(tokens.texts[0], np.zeros(len(tokens), dtype=np.int64))]}
 
 
 def _special_columns(
-    tokens: Tokens, of_words: list[list[list[int]]]
+    prompts: Prompts, tokens: Tokens, of_words: list[list[list[int]]]
 ) -> tuple[dict[int, list[Column]], list[str]]:
     """Columns of special tokens by the number of words before them, and what is said of others.
 
-    They have columns where all sentences have the same ones between the same words.
+    They have columns where all sentences have the same ones between the same words. So has white
+    space of a chat template, but for the last token.
     """
     gaps: dict[int, list[list[int]]] = {}  # words before → their tokens in every sentence
     n = len(tokens)
     for i, (ids, words) in enumerate(zip(tokens.ids, of_words, strict=True)):
         taken = {t for word in words for t in word}
         ends = np.array([word[-1] for word in words])
-        for t, token in enumerate(ids):
-            if token in tokens.marks and t not in taken:
+        begin, end = prompts.frame[0], len(prompts.texts[i]) - prompts.frame[1]
+        for t, (token, (a, b)) in enumerate(zip(ids, tokens.offsets[i].tolist(), strict=True)):
+            is_around = (b <= begin or a >= end) and t < len(ids) - 1 and _in_chat(prompts)
+            if (token in tokens.marks or is_around) and t not in taken:
                 before = int((ends < t).sum())
                 gaps.setdefault(before, [[] for _ in range(n)])[i].append(t)
     columns, said = {}, []
@@ -223,13 +261,13 @@ def _special_columns(
         kinds = [tuple(ids[t] for t in row) for ids, row in zip(tokens.ids, found, strict=True)]
         if len(set(kinds)) == 1:
             columns[before] = [
-                (tokens.marks[kind], np.array([row[k] for row in found]))
-                for k, kind in enumerate(kinds[0])
+                (tokens.texts[t], np.array([row[k] for row in found]))
+                for k, t in enumerate(found[0])
             ]
             continue
         if before == 0:
-            columns |= _begin_only(tokens)[0]
-        unlike = dict.fromkeys(tokens.marks[t] for kind in kinds for t in kind)
+            columns |= _begin_only(tokens)
+        unlike = dict.fromkeys(tokens.marks[t] for k in kinds for t in k if t in tokens.marks)
         said.append(
             f"special tokens differ between the sentences ({', '.join(unlike)} after "
             f"{before} words): they have no column"
@@ -255,7 +293,11 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
     source_columns: dict[int, int] = {}
     if prompts.units:
         of_words = word_tokens(prompts, tokens)
-        firsts = [_first_occurrences(prompts, sentence) for sentence in of_words]
+        parts = _parts(prompts)
+        firsts = [
+            _first_of([(parts[j], prompts.units[j], word[-1]) for j, word in enumerate(sentence)])
+            for sentence in of_words
+        ]
         first = firsts[0]
         for name, members in zip(prompts.units, of_words[0], strict=True):
             for token in members:
@@ -266,7 +308,7 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
             first.setdefault(text, column)
     # The last token is a column where all sentences end at the same one.
     named = {LAST: width - 1} if all(len(row) == width for row in tokens.ids) else {}
-    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named)
+    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named, _in_chat(prompts))
     if firsts:
         at = landmarks["source"]
         name = next((name for name, column in first.items() if column == at), words[at])
@@ -291,14 +333,6 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
         source_columns,
         named,
     )
-
-
-def _first_occurrences(prompts: Prompts, of_words: list[list[int]]) -> dict[str, int]:
-    """Last token of the first occurrence of every word of one sentence."""
-    first: dict[str, int] = {}
-    for name, tokens in zip(prompts.units, of_words, strict=True):
-        first.setdefault(name, tokens[-1])
-    return first
 
 
 def _lengths(tokens: Tokens) -> list[str]:
@@ -335,5 +369,8 @@ def _without_column(
         return []
     least, most = min(lacking), max(lacking)
     count = f"{most}" if least == most else f"{least} to {most}"
-    are = "token of every sentence belongs" if count == "1" else "tokens of a sentence belong"
-    return [f"{count} {are} to no word, such as white space, and have no column"]
+    if count == "1":
+        return [
+            "1 token of every sentence belongs to no word, such as white space: it has no column"
+        ]
+    return [f"{count} tokens of a sentence belong to no word, such as white space: no column"]

@@ -57,6 +57,8 @@ class Prompts:
         empty where all do.
     template
         The user's template with which the slots were filled; empty where they were found in texts.
+    frame
+        Characters of a chat template before and after every sentence (:mod:`extract.chat`).
     """
 
     texts: tuple[str, ...]
@@ -67,6 +69,7 @@ class Prompts:
     slots: dict[str, tuple[str, ...]]
     label_names: tuple[tuple[str, ...], ...] = ()
     template: str = ""
+    frame: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -15,6 +15,8 @@ from extract.words import characters, prints
 
 #: Added tokens that are marks and no words, whether a tokenizer calls them special or not.
 _MARK = re.compile(r"[<\[]\S+[>\]]")
+#: Tokens that stand for one byte of a character.
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Tokens:
 def tokenize(prompts: Prompts, tokenizer: Any) -> Tokens:
     """Tokenize all sentences with character offsets.
 
+    In a chat template they get no special tokens but those of the template, which begin and end
+    them: a second beginning would be another text than the model knows.
+
     Raises
     ------
     ExtractError
@@ -58,7 +63,10 @@ def tokenize(prompts: Prompts, tokenizer: Any) -> Tokens:
             "this tokenizer gives no character offsets; a fast tokenizer (tokenizer.json) is needed"
         )
     encoded = tokenizer(
-        list(prompts.texts), return_offsets_mapping=True, return_special_tokens_mask=True
+        list(prompts.texts),
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        add_special_tokens=prompts.frame == (0, 0),
     )
     ids = [list(map(int, row)) for row in encoded["input_ids"]]
     for i, row in enumerate(ids):
@@ -83,7 +91,7 @@ def _marks(tokenizer: Any, ids: list[list[int]], special: list[np.ndarray]) -> d
     added = {
         number
         for number, token in tokenizer.added_tokens_decoder.items()
-        if token.special or _MARK.fullmatch(token.content)
+        if (token.special or _MARK.fullmatch(token.content)) and not _BYTE.fullmatch(token.content)
     }
     added |= {t for row, mask in zip(ids, special, strict=True) for t in np.array(row)[mask]}
     found = added.intersection(set().union(*ids))

@@ -25,6 +25,11 @@ _SPLIT = {
     "split": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 }
 TOKENIZERS = (*_SPLIT, "pieces")
+# ChatML, as of Qwen and SmolLM2, in the special tokens of these models.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|begin|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|begin|>assistant\n{% endif %}"
+)
 
 _COMMON = {
     "hidden_size": 32,
@@ -70,7 +75,11 @@ def config(architecture: str, vocabulary: int):
 
 
 def save_tiny(
-    folder: Path, architecture: str = "gpt2", digits: str = "together", bos: bool = False
+    folder: Path,
+    architecture: str = "gpt2",
+    digits: str = "together",
+    bos: bool = False,
+    chat: str | None = None,
 ) -> Path:
     """Save a model and its tokenizer as a local folder, as a download from the hub would be."""
     tokenizer = _pieces() if digits == "pieces" else _bytes(digits)
@@ -84,6 +93,7 @@ def save_tiny(
         eos_token="<|end|>",
         bos_token="<|begin|>",
         clean_up_tokenization_spaces=False,
+        chat_template=chat,
     )
     fast.save_pretrained(folder)
     torch.manual_seed(0)

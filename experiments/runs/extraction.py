@@ -210,12 +210,14 @@ def _metadata(run: Run) -> dict[str, str]:
     """What the files of the states say of themselves."""
     manifest = run.manifest
     assert manifest is not None
+    chat = manifest.get("chat")
     return {
         "model": json.dumps(manifest["model"]),
         "revision": str(run.source.revision or manifest["model"]["commit"] or ""),
         "tokenizer": json.dumps(manifest["tokenizer"]),
         "prompts_hash": run.prompts.hash,
         "quantize": run.inputs.quantize,
+        **({} if chat is None else {"chat": json.dumps(chat)}),
     }
 
 
@@ -260,6 +262,7 @@ def _facts(run: Run, plan: Plan) -> dict[str, Any]:
         "n_states": n_states(config),
         "tokenizer": tokenizer_facts(plan.tokenizer),
         "positions": plan.positions.facts(),
+        "chat": None if plan.reading.frame is None else plan.reading.frame.facts(),
         "batches": plan.sizes,
         "batches_asked": [options.batch_size, options.batch_tokens],
         "memory_budget": options.memory_budget or resolve_budget(None, run.device),

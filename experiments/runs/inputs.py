@@ -112,6 +112,8 @@ class Inputs:
             "samples": len(self.prompts),
             "seed": options.seed if options.draws else None,
             "positions": options.positions,
+            # No sentence was in a chat template once.
+            **({"chat": True} if options.chat else {}),
             "layers": options.layers,
             "quantize": self.quantize,
             "dtype": options.dtype,

@@ -94,6 +94,13 @@ class _Model(TypedDict):
 
 
 @_extra
+class _Chat(TypedDict):
+    before: _Text
+    after: _Text
+    template: _Sha256
+
+
+@_extra
 class _Manifest(TypedDict):
     format_version: Literal[1, 2]
     program: NotRequired[Literal["gpu_smds"]]
@@ -106,6 +113,7 @@ class _Manifest(TypedDict):
     tokenizer: dict[str, _Plain]
     n_states: _Count
     positions: _Positions
+    chat: NotRequired[_Chat | None]
     batches: list[_Count]
     batches_asked: list[_Int | None]
     memory_budget: NotRequired[_Count | None]
@@ -119,6 +127,8 @@ class _Manifest(TypedDict):
 
 
 _ABSENT = object()
+#: What identities of states note only where it is asked for.
+_ONLY_WHERE_ASKED = {"chat"}
 _SCHEMA = TypeAdapter(_Manifest)
 
 
@@ -209,22 +219,29 @@ def check_states(
     """
     keys = dict.fromkeys(("task", *wanted)) if "task" in found else wanted
     wanted = {key: wanted.get(key) for key in keys}
-    differing = [key for key, value in wanted.items() if found.get(key) != value]
+    asked = {**dict.fromkeys(_ONLY_WHERE_ASKED & found.keys()), **wanted}
+    differing = [key for key, value in asked.items() if found.get(key) != value]
     if not differing:
         return
     if {"task", "samples", "seed"} & {*differing}:  # which are the reason of other prompts
         differing = [key for key in differing if key != "prompts"]
-    said = [f"{key} {_short(found.get(key))}, asked for {_short(wanted[key])}" for key in differing]
-    given = [
-        f"{spellings(key)[0]} {found[key]}"
-        for key in differing
-        if key in DECLARED and isinstance(found.get(key), str | int)
-    ]
+    said = [f"{key} {_short(found.get(key))}, asked for {_short(asked[key])}" for key in differing]
+    given = [way for key in differing if (way := _option_for(key, found.get(key)))]
     add = f"give {' '.join(given)}, or " if len(given) == len(differing) else ""
     replace = ", or --force-states to replace it and its analyses" if may_replace else ""
     raise UsageError(
         f"{folder} holds a run with {'; '.join(said[:3])}: {add}choose another --out{replace}"
     )
+
+
+def _option_for(key: str, value: Any) -> str | None:
+    """The option that asks for states of a folder; None where nothing short does."""
+    if key in _ONLY_WHERE_ASKED and DECLARED[key].kind is bool:
+        yes, no = spellings(key)
+        return yes if value else no
+    if key in DECLARED and isinstance(value, str | int):
+        return f"{spellings(key)[0]} {value}"
+    return None
 
 
 def versions() -> dict[str, str]:

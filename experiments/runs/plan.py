@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from experiments.options import Options
-from extract import Positions, Prompts, Tokens, align, tokenize
+from experiments.runs.reading import Reading
+from extract import Positions, Prompts, Tokens
 from extract.batches import BATCH_TOKENS_CPU, BATCH_TOKENS_CUDA, batch_sizes, cut
 from extract.capture import check_lengths, known_token, padded, parse_layers, read_lengths
 from extract.footprint import batch_bytes, weight_bytes
@@ -31,8 +32,8 @@ class Plan:
         As asked for.
     tokenizer, config
         As loaded.
-    tokens, positions
-        The sentences' tokens and which of them are kept.
+    reading
+        The sentences as the model reads them, their tokens and which of them are kept.
     layers
         Numbers of hidden states that are kept.
     sizes
@@ -54,8 +55,7 @@ class Plan:
     save: bool
     tokenizer: Any
     config: Any
-    tokens: Tokens
-    positions: Positions
+    reading: Reading
     layers: tuple[int, ...]
     sizes: list[int]
     dtype: torch.dtype
@@ -73,12 +73,11 @@ class Plan:
         device: torch.device,
         folder: Path,
         sizes: Sequence[int] | None = None,
-        words_only: bool = False,
+        noted: Mapping[str, Any] | None = None,
     ) -> Plan:
         """Tokenize and align the sentences and size the model; its weights are not read.
 
-        ``sizes`` are the batches of an interrupted run; ``words_only`` says that a version before
-        began it, which gave columns to words only.
+        ``sizes`` are the batches of an interrupted run, and ``noted`` is its manifest.
 
         Raises
         ------
@@ -87,16 +86,8 @@ class Plan:
         """
         token, trust = hub_token(), options.trust_remote_code
         tokenizer = load_tokenizer(source, token, trust)
-        tokens = tokenize(prompts, tokenizer)
-        positions = align(
-            prompts,
-            tokens,
-            options.positions,
-            options.source,
-            options.destination,
-            options.distractor,
-            words_only=words_only,
-        )
+        reading = Reading.of(prompts, options, tokenizer, source.name, noted)
+        tokens, positions = reading.tokens, reading.positions
         config = load_config(source, token, trust)
         layers = parse_layers(options.layers, n_states(config))
         check_lengths(tokens, config)
@@ -115,14 +106,23 @@ class Plan:
             options.save,
             tokenizer,
             config,
-            tokens,
-            positions,
+            reading,
             layers,
             list(sizes),
             dtype,
             weight_bytes(config, dtype, quantize, trust),
             trust,
         )
+
+    @property
+    def tokens(self) -> Tokens:
+        """Those of all sentences."""
+        return self.reading.tokens
+
+    @property
+    def positions(self) -> Positions:
+        """Which tokens are kept."""
+        return self.reading.positions
 
     @property
     def states(self) -> int:

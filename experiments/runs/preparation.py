@@ -125,16 +125,11 @@ def _plan_of(run: Run) -> Plan:
         run.device,
         run.folder.path,
         _batches_of(run),
-        _words_only(run),
+        run.manifest,
     )
     if not run.options.dry_run:
         check_room(plan)
     return plan
-
-
-def _words_only(run: Run) -> bool:
-    """Whether the run goes on with the columns of a version that gave them to words only."""
-    return run.manifest is not None and "named" not in run.manifest["positions"]
 
 
 def _inquiries(command: str, questions: Sequence[Options], run: Run) -> list[Inquiry]:

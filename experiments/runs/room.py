@@ -17,8 +17,9 @@ from experiments.designs.setting import CURVES, FOLDS
 from experiments.designs.timing import duration
 from experiments.options import Options
 from experiments.runs.plan import Plan
+from experiments.runs.reading import Reading
 from experiments.runs.sentences import sentences_of
-from extract import ExtractError, Tokens, align, tokenize
+from extract import ExtractError, Tokens
 from extract.footprint import batch_bytes, weight_bytes
 from extract.models import load_tokenizer
 from extract.reader import hidden_size, n_states
@@ -135,6 +136,7 @@ def described(plan: Plan) -> list[str]:
         f"batches    {len(plan.sizes)}, of up to {max(plan.sizes)} sentences",
         f"positions  {len(plan.positions)} ({plan.positions.mode}): "
         f"{' '.join(plan.positions.words)}",
+        *([f"chat       {plan.reading.prompts.texts[0]}"] if plan.reading.frame else []),
         f"layers     {len(plan.layers)} of {n_states(plan.config)} hidden states, width "
         f"{hidden_size(plan.config)}",
         f"states     {_gb(plan.states)} ({str(plan.dtype).removeprefix('torch.')})"
@@ -195,16 +197,7 @@ def check_samples(
         prompts.hash  # noqa: B018  it writes all of them as text
         if tokenizer is None:
             return None
-        tokens = tokenize(prompts, tokenizer)
-        align(
-            prompts,
-            tokens,
-            options.positions,
-            options.source,
-            options.destination,
-            options.distractor,
-        )
-        return tokens
+        return Reading.of(prompts, options, tokenizer, source.name).tokens
 
     tokens = draw()  # sets up libraries
     started = perf_counter()

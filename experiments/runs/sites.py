@@ -96,6 +96,7 @@ def columns_of(run: Run, options: Options) -> Columns:
             options.destination,
             options.distractor,
             named,
+            options.chat,
         )
     return Columns(tuple(facts["words"]), tuple(facts["tokens"]), landmarks)
 

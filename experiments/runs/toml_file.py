@@ -53,6 +53,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "samples": options.samples if options.draws else None,
         "seed": options.seed if options.draws else None,
         "positions": options.positions,
+        "chat": options.chat or None,
         "layers": options.layers,
         "final_norm": options.final_norm,
         "batch_size": batch_size,

@@ -27,6 +27,7 @@ GIVEN = {
     "text": (("--prompts", "t.csv", "--text", "a"), "a"),
     "ignore": (("--prompts", "t.csv", "--ignore", "a"), ("a",)),
     "positions": (("--positions", "raw"), "raw"),
+    "chat": (("--chat",), True),
     "layers": (("--layers", "0,5"), "0,5"),
     "final_norm": (("--final-norm", "pre"), "pre"),
     "manifold": (("--manifold", "spiral"), "spiral"),

@@ -202,8 +202,7 @@ def test_the_last_token_is_a_column_though_it_is_white_space(tokenized, tmp_path
     assert positions.landmarks["destination"] == len(positions) - 1
     # What is between "like" and the colour, and before the last token, has none, and it is said.
     assert any(
-        "belong to no word, such as white space, and have no column" in line
-        for line in positions.report
+        "belong to no word, such as white space: no column" in line for line in positions.report
     )
     # Where nobody asks for it, the destination is the last word.
     assert positions.words[align(prompts, tokens).landmarks["destination"]] == "Colour"
