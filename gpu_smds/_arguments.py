@@ -15,8 +15,6 @@ from gpu_smds._memory import SMALL, check_fits, free_memory, in_words, total_mem
 
 # Bytes that may be used on the CPU by default, even if less memory is free.
 _CPU_BUDGET = 512 << 20
-# Larger labels have squares that overflow.
-_LARGEST_LABEL = 1e150
 # Indices and sizes of arrays are below this.
 _COUNTABLE = 2**63
 _REPR = Repr()
@@ -159,32 +157,6 @@ def as_real(value: Any, name: str) -> np.ndarray:
     if kind in "iu" and (numbers.astype(array.dtype) != array).any():
         raise ValueError(f"{name} hold integers beyond 2**53, which differ by less than rounding")
     return numbers
-
-
-def as_labels(y: Any, n: int, constant: bool = False) -> np.ndarray:
-    """Labels as float64 ``(n,)`` or ``(n, k)``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Labels that are not numbers, have the wrong length or shape, are NaN or infinite, have
-        squares that overflow, or are all equal (unless ``constant`` allows it).
-    """
-    labels = as_real(y, "labels")
-    if labels.ndim not in (1, 2) or labels.shape[1:] == (0,):
-        raise ValueError(f"labels must be (n,) or (n, k), got shape {labels.shape}")
-    if len(labels) != n:
-        raise ValueError(f"X has {n} samples but y has {len(labels)} labels")
-    if not np.isfinite(labels).all():
-        bad = int((~np.isfinite(labels)).reshape(n, -1).any(1).sum())
-        raise ValueError(f"{bad} of {n} labels are NaN or infinite: remove those samples")
-    if n and (largest := float(np.abs(labels).max())) > _LARGEST_LABEL:
-        raise ValueError(
-            f"labels of up to {largest:g} have squares that overflow: scale them, say to [0, 1]"
-        )
-    if not constant and (labels == labels[0]).all():
-        raise ValueError("all labels are equal: there is no geometry to find")
-    return labels
 
 
 def as_alphas(alpha: Any, name: str = "alpha") -> tuple[tuple[float, ...], bool]:

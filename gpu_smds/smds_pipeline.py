@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gpu_smds._arguments import as_flag, as_integer, as_labels
+from gpu_smds._arguments import as_flag, as_integer
 from gpu_smds._files import File, csv_with, is_our_picture, plain
+from gpu_smds._labels import as_labels
 from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.geometry.shapes import BaseShape
 from gpu_smds.inference.comparison import compare_manifolds
@@ -100,7 +101,7 @@ def discover_manifolds(
         cv = KFold(n_folds, shuffle=True, random_state=random_state)
     tried = candidates(("chain", *DEFAULT_MANIFOLDS) if shapes is None else shapes)
     if shapes is None:
-        labels = as_labels(y, Sites(X).n)
+        labels = as_labels(y, Sites(X).n).values
         tried = [name for name in tried if resolve_manifold(name).takes(labels)]
     found = discover(
         X, y, tried, "all", cv, n_components=smds_components, device=device, period=period

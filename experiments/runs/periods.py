@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.options import Options, period_of
 from extract import Prompts, UsageError
+from gpu_smds._labels import Labels
 from gpu_smds.geometry.joined_ends import joined_ends
 from gpu_smds.geometry.manifold import Manifold, resolve_manifold
 from gpu_smds.geometry.shapes import PeriodicShape, periodic_names
@@ -54,7 +55,7 @@ def missing_period(command: str, options: Options, prompts: Prompts) -> str | No
     if command != "discover" and options.protocol == "clean" and options.manifold == "circular":
         return None  # which takes them as they are
     for manifold in _manifolds(command, options, prompts):
-        ends = joined_ends(manifold.source, prompts.labels)
+        ends = joined_ends(manifold.source, Labels(prompts.labels))
         if ends is not None:
             low, high, period = (f"{number:.15g}" for number in ends)
             return (

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from gpu_smds._arguments import as_labels, as_list
+from gpu_smds._arguments import as_list
+from gpu_smds._labels import as_labels
 from gpu_smds.crossval.folds import Folds, resolve_folds
 from gpu_smds.crossval.ideals import Ideals, Target
 from gpu_smds.geometry.joined_ends import warn_of_joined_ends
@@ -34,6 +35,8 @@ class Question:
         How samples are held out.
     lists
         Which of "manifold" and "metric" were given as lists and are therefore axes of the result.
+    categories
+        Whether the labels were text, which only some manifolds take.
     """
 
     labels: np.ndarray
@@ -41,6 +44,7 @@ class Question:
     metrics: tuple[str, ...]
     folds: Folds
     lists: frozenset[str] = frozenset()
+    categories: bool = False
 
     @classmethod
     def of(
@@ -69,17 +73,18 @@ class Question:
         if single and (many_manifolds or many_metrics):
             raise ValueError(f"{single} takes one manifold and metric, not lists")
         resolved = tuple(resolve_manifold(value, n_components) for value in manifolds)
-        warn_of_joined_ends((of.source for of in resolved if of.takes(labels)), labels)
+        warn_of_joined_ends((of.source for of in resolved if of.takes(labels.values)), labels)
         return cls(
-            labels,
+            labels.values,
             resolved,
             tuple(metric_name(value) for value in metrics),
-            resolve_folds(cv, labels, groups),
+            resolve_folds(cv, labels.values, groups),
             frozenset(
                 name
                 for name, many in (("manifold", many_manifolds), ("metric", many_metrics))
                 if many
             ),
+            labels.categories,
         )
 
     @property
@@ -110,7 +115,14 @@ class Question:
         """One manifold in every fold, for the labels or for others of the same samples.
 
         ``keep_bytes`` is the number of bytes that its ideal distances in one fold may take.
+
+        Raises
+        ------
+        ValueError
+            Labels that the manifold does not take.
         """
+        if self.categories:
+            manifold.refuse_categories()
         given = self.labels if labels is None else labels
         asked = self.metrics if metrics is None else metrics
         return Target.of(manifold, self.folds, self.in_order(given), device, keep_bytes, asked)

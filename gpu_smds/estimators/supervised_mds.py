@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,23 +17,24 @@ from torch import Tensor
 
 from gpu_smds._arguments import (
     as_flag,
-    as_labels,
     one_line,
     refuse_masked,
     refuse_special,
     shown,
 )
 from gpu_smds._files import read_tensors, save_tensors
+from gpu_smds._labels import Labels, as_labels
 from gpu_smds.geometry.as_json import as_json, from_json
 from gpu_smds.geometry.embedding import Embedding
 from gpu_smds.geometry.joined_ends import warn_of_joined_ends
-from gpu_smds.geometry.manifold import Manifold, flat_column, resolve_manifold
+from gpu_smds.geometry.manifold import Manifold, flat_column, resolve_manifold, shape_of
 from gpu_smds.geometry.parametrization import (
     ComputedSMDSParametrization,
     SMDSParametrization,
     UserProvidedSMDSParametrization,
     embedding_of,
 )
+from gpu_smds.geometry.shapes import refuse_categories
 from gpu_smds.maps.fit import fit_sites
 from gpu_smds.metrics.reference import Ideal
 from gpu_smds.metrics.scores import metric_name, score_projections
@@ -171,7 +173,7 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         name = metric_name(metric)
         Z = _tensor(self.transform(X))
         fitted = self.parametrization_fitted_
-        labels = self._labels(y, len(Z), fitted, constant=True)
+        labels = self._labels(y, len(Z), fitted, constant=True).values
         ideal = Ideal(Manifold("labels", fitted, 0), labels, Z.device, 0)
         if ideal.degenerate or len(Z) < 2:
             return float("nan")
@@ -251,16 +253,21 @@ class SupervisedMDS(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         X = self._states(X, reset=True)
         if len(X) < 2:
             raise ValueError(f"Found array with n_samples={len(X)}; at least 2 are needed")
-        self._fitted_labels = self._labels(y, len(X), model)
-        warn_of_joined_ends([model], self._fitted_labels)
+        labels = self._labels(y, len(X), model)
+        warn_of_joined_ends([model], labels)
+        self._fitted_labels = labels.values
         return X, self._fitted_labels
 
-    def _labels(self, y: Any, n: int, model: Any, constant: bool = False) -> np.ndarray:
+    def _labels(self, y: Any, n: int, model: Any, constant: bool = False) -> Labels:
         if y is None:
             raise ValueError(
                 "requires y to be passed, but the target y is None: SMDS is supervised"
             )
-        return flat_column(as_labels(y, n, constant), model)
+        labels = as_labels(y, n, constant)
+        if labels.categories:
+            shape = shape_of(model)
+            refuse_categories(type(shape).__name__, shape)
+        return replace(labels, values=flat_column(labels.values, model))
 
     def _projections(self, X_proj: Any) -> Any:
         """Checked projections: a tensor as given, anything else as a numpy array."""

@@ -22,6 +22,7 @@ from gpu_smds.geometry.shapes import (
     PeriodicShape,
     PointShape,
     manifold_names,
+    refuse_categories,
 )
 
 # The score squares products of two distances, summed over all pairs: larger distances overflow.
@@ -73,6 +74,10 @@ class Manifold:
         if not isinstance(self.source, PeriodicShape):
             return self
         return replace(self, source=self.source.with_period(period))
+
+    def refuse_categories(self) -> None:
+        """Raise ValueError for labels that are text, if the manifold takes only numbers."""
+        refuse_categories(self.name, shape_of(self.source))
 
     def takes(self, y: np.ndarray) -> bool:
         """Whether labels have the right number of axes; a column counts as a vector."""
@@ -192,6 +197,12 @@ def resolve_manifold(manifold: Any, n_components: int | None = None) -> Manifold
         raise ValueError("give n_components with a manifold that is a callable of your own")
     name = manifold.__name__ if inspect.isroutine(manifold) else type(manifold).__name__
     return Manifold(name, manifold, n_components)
+
+
+def shape_of(source: Any) -> Any:
+    """The shape of a source, which a parametrization holds, maybe by its name."""
+    shape = getattr(source, "manifold", source)
+    return SHAPES[shape]() if isinstance(shape, str) and shape in SHAPES else shape
 
 
 def label_axes(source: Any) -> tuple[int, ...]:

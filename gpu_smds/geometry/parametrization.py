@@ -15,8 +15,9 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from gpu_smds._arguments import as_real
+from gpu_smds._labels import label_numbers
 from gpu_smds.geometry.embedding import Embedding
-from gpu_smds.geometry.manifold import resolve_manifold
+from gpu_smds.geometry.manifold import Manifold, resolve_manifold
 
 
 class SMDSParametrization(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
@@ -74,9 +75,9 @@ class ComputedSMDSParametrization(SMDSParametrization):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Embed labels X ``(n,)`` or ``(n, k)``."""
-        self._y = as_real(X, "labels")
-        self.__dict__.pop("D_", None)
         resolved = resolve_manifold(self.manifold, self._n_components)
+        self._y = _numbers(X, resolved)
+        self.__dict__.pop("D_", None)
         self._embedding = resolved.embed(self._y, torch.device("cpu"))
         self.Y_ = self._embedding.Y.numpy()
         return self
@@ -88,8 +89,8 @@ class ComputedSMDSParametrization(SMDSParametrization):
 
     def compute_ideal_distances(self, y: Any) -> np.ndarray:
         """Ideal distances ``(n, n)`` of labels."""
-        labels = as_real(y, "labels")
-        return resolve_manifold(self.manifold, self._n_components or 1).distances(labels)
+        resolved = resolve_manifold(self.manifold, self._n_components or 1)
+        return resolved.distances(_numbers(y, resolved))
 
 
 class UserProvidedSMDSParametrization(SMDSParametrization):
@@ -122,7 +123,7 @@ class UserProvidedSMDSParametrization(SMDSParametrization):
         self.name = name
         self.y = y
         if y is not None:
-            self.y = _columns(np.asarray(y))
+            self.y = _columns(as_real(y, "coordinates"))
             self._set_width(self.y.shape[-1], self.y.shape)
 
     @property
@@ -174,10 +175,10 @@ class UserProvidedSMDSParametrization(SMDSParametrization):
         return self.fixed_template is not None and self.mapper is not None
 
     def _coordinates(self, y: Any) -> np.ndarray:
-        y = np.asarray(y)
         if self._maps:
             assert self.mapper is not None
-            y = np.asarray(self.mapper(y.squeeze(), self.fixed_template))
+            y = self.mapper(np.asarray(y).squeeze(), self.fixed_template)
+        y = as_real(y, "coordinates")
         if y.ndim not in (1, 2):
             raise ValueError(f"coordinates must be (n,) or (n, k), got shape {y.shape}")
         return _columns(y)
@@ -199,6 +200,14 @@ def embedding_of(fitted: Any, device: torch.device) -> Embedding:
         D = None if own.incomplete is None else own.incomplete.to(device)
         return Embedding(own.Y.to(device), own.determined, own.degenerate, D)
     return Embedding.given(fitted.Y_, fitted.D_, device)
+
+
+def _numbers(y: Any, manifold: Manifold) -> np.ndarray:
+    """Labels as float64; text where the manifold takes it."""
+    labels = label_numbers(y)
+    if labels.categories:
+        manifold.refuse_categories()
+    return labels.values
 
 
 def _columns(y: np.ndarray) -> np.ndarray:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gpu_smds._arguments import as_alphas, as_labels
+from gpu_smds._arguments import as_alphas
+from gpu_smds._labels import as_labels
 from gpu_smds._progress import Progress
 from gpu_smds.crossval.folds import split_rows
+from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.inference.permutations import as_groups
 from gpu_smds.maps.one_pass import OnePass
 from gpu_smds.maps.score_map import ScoreMap
@@ -94,7 +96,10 @@ def nested_map(
     if cv is None:
         raise ValueError("cv=None holds nothing out, so that there is nothing to choose for")
     n = Sites(X).n
-    labels = as_labels(y, n)
+    read = as_labels(y, n)
+    if read.categories:
+        resolve_manifold(manifold, n_components).refuse_categories()
+    labels = read.values
     names = None if groups is None else as_groups(groups, n)
     if inner_cv is None:
         raise ValueError("inner_cv=None holds nothing out, so that there is nothing to choose by")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds._arguments import as_labels
+from gpu_smds._labels import as_labels
 from gpu_smds._memory import check_fits
 from gpu_smds._progress import Progress
 from gpu_smds.crossval.fold_fit import bytes_of_rows_fit, fit_rows
@@ -59,9 +59,12 @@ def fit_map(
     how = SolverSpec.of(alpha, orthonormal, standardize, dtype, solver, single="fit_map")
     place = Place.of(X, device, memory_budget)
     sites = place.sites
-    labels = as_labels(y, sites.n)
+    read = as_labels(y, sites.n)
     shape = resolve_manifold(manifold, n_components)
-    warn_of_joined_ends([shape.source], labels)
+    if read.categories:
+        shape.refuse_categories()
+    warn_of_joined_ends([shape.source], read)
+    labels = read.values
     embedding = shape.embed(labels, place.device)
     if embedding.degenerate:
         raise ValueError(

@@ -284,7 +284,7 @@ def test_perfect_fit_is_one_to_the_last_digits():
         ({"y": np.arange(9.0)}, "X has 10 samples but y has 9 labels"),
         ({"y": np.full(10, np.nan)}, "10 of 10 labels are NaN"),
         ({"y": np.ones(10)}, "all labels are equal"),
-        ({"y": ["a"] * 10}, "labels must be numbers"),
+        ({"y": list("abcdefghij")}, "labels are text"),
         ({"y": np.zeros((10, 2, 2))}, r"\(n,\) or \(n, k\)"),
         ({"y": np.arange(20.0).reshape(10, 2)}, r"takes labels of shape \(n,\)"),
         ({"manifold": "round"}, "unknown manifold 'round': choose one of chain, circular"),

@@ -236,6 +236,9 @@ def test_the_period_that_is_named_has_the_step_of_the_labels(rng):
     X = rng.normal(size=(48, 3))
     with pytest.warns(PeriodWarning, match=r"labels 0 and 45 .* CircularShape\(period=60\)"):
         score_map(X, 15 * (np.arange(48) % 4))
+    dates = np.datetime64("2024-03-01") + np.arange(48) * np.timedelta64(30, "h")
+    with pytest.warns(PeriodWarning, match=r"such as CircularShape\(period='year'\)"):
+        score_map(X, dates)
     pairs = np.stack([np.arange(48) % 24, np.arange(48) % 7], axis=1)
     with pytest.warns(PeriodWarning, match=r"labels 0 and 23 .* TorusShape\(period=24\)"):
         score_map(X, pairs, "torus")

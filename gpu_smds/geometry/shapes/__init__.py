@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpu_smds.geometry.shapes.base import BaseShape, PeriodicShape, PointShape
+from gpu_smds.geometry.shapes.base import (
+    BaseShape,
+    PeriodicShape,
+    PointShape,
+    refuse_categories,
+)
 from gpu_smds.geometry.shapes.continuous import (
     CircularShape,
     EuclideanShape,
@@ -49,8 +54,10 @@ __all__ = [
     "SphericalShape",
     "SpiralShape",
     "TorusShape",
+    "categorical_names",
     "manifold_names",
     "periodic_names",
+    "refuse_categories",
 ]
 
 #: Names that the ``manifold`` argument takes, and their shapes with the parameters of smds.
@@ -82,3 +89,8 @@ def manifold_names() -> list[str]:
 def periodic_names() -> list[str]:
     """Names of the shapes that close on themselves, whose labels may have a period."""
     return [name for name in manifold_names() if isinstance(SHAPES[name](), PeriodicShape)]
+
+
+def categorical_names() -> list[str]:
+    """Names of the shapes that ask only whether labels are equal, and take text."""
+    return [name for name in manifold_names() if SHAPES[name]().categorical]

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_smds._arguments import as_flag, as_real
+from gpu_smds._arguments import as_flag
+from gpu_smds._labels import label_numbers
 from gpu_smds.geometry.periods import as_period, as_periods, phase
 
 
@@ -34,11 +35,14 @@ class BaseShape(ABC):
         Default number of components of the embedding.
     normalize_labels
         Map the labels of each call to [0, 1] by their smallest and largest value.
+    categorical
+        Whether the distances ask only whether labels are equal, so that the shape takes text.
     """
 
     y_ndim: int | tuple[int, ...] = 1
     n_components: int = 2
     normalize_labels: bool = False
+    categorical: ClassVar[bool] = False
 
     @abstractmethod
     def _compute_distances(self, y: np.ndarray) -> np.ndarray:
@@ -68,9 +72,16 @@ class BaseShape(ABC):
 
     def prepare(self, y: Any) -> np.ndarray:
         """Labels as validated float64, normalised if ``normalize_labels`` is true."""
-        labels = self._validate_input(as_real(y, "labels"))
+        labels = self._validate_input(self._numbers(y))
         normalize = as_flag(self.normalize_labels, "normalize_labels")
         return self._do_normalize_labels(labels) if normalize else labels
+
+    def _numbers(self, y: Any) -> np.ndarray:
+        """Labels as float64; text where the shape takes it."""
+        labels = label_numbers(y)
+        if labels.categories:
+            refuse_categories(type(self).__name__, self)
+        return labels.values
 
     def _validate_input(self, y: np.ndarray) -> np.ndarray:
         if y.size == 0:
@@ -100,6 +111,15 @@ class BaseShape(ABC):
     def __repr__(self) -> str:
         listed = ", ".join(f"{name}={value!r}" for name, value in self.parameters().items())
         return f"{type(self).__name__}({listed})"
+
+
+def refuse_categories(name: str, shape: Any) -> None:
+    """Raise ValueError for labels that are text, if a shape of that name takes only numbers."""
+    if not getattr(shape, "categorical", False):
+        raise ValueError(
+            f"labels are text, and {name} takes numbers or dates: number them in their order (0, "
+            "1, …), or use cluster, polytope or, for several columns, hierarchical"
+        )
 
 
 class PointShape(BaseShape):
@@ -155,7 +175,7 @@ class PeriodicShape(BaseShape):
         """Labels as validated float64: by their period, or normalised, or as they are."""
         if self.period is None:
             return super().prepare(y)
-        return self._on_period(self._validate_input(as_real(y, "labels")))
+        return self._on_period(self._validate_input(self._numbers(y)))
 
     def with_period(self, period: Any) -> Self:
         """The shape with a period, unless it has one of its own.

@@ -55,6 +55,8 @@ class ClusterShape(BaseShape):
     is not unique.
     """
 
+    categorical = True
+
     def __init__(self, normalize_labels: bool = False) -> None:
         self.normalize_labels = normalize_labels
 
@@ -127,6 +129,7 @@ class HierarchicalShape(BaseShape):
     """
 
     y_ndim = 2
+    categorical = True
 
     def __init__(self, level_distances: Any, normalize_labels: bool = False) -> None:
         if np.size(level_distances) == 0:
@@ -171,6 +174,7 @@ class PolytopeShape(PointShape):
     """
 
     n_components = 3
+    categorical = True
 
     def __init__(
         self,
