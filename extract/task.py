@@ -5,6 +5,7 @@ Tasks are files (:mod:`extract.task_files`), whose keys are the attributes of th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -139,7 +140,8 @@ class Task(_Part):
 
     def prompts(self, n_samples: int = 1000, seed: int = 42) -> Prompts:
         """Draw sentences: each value of a slot about equally often, all slots independently."""
-        if self.label is None:
+        of = self.label
+        if of is None:
             return study_prompts(n_samples, seed)
         rng = np.random.default_rng(seed)
         drawn = {}
@@ -148,5 +150,6 @@ class Task(_Part):
             # more.
             order = rng.permutation(len(values))[rng.permutation(n_samples) % len(values)]
             drawn[name] = tuple(values[i] for i in order.tolist())
-        labels = np.array([self.labels[value] for value in drawn[self.label.slot]])
-        return fill(self.template, drawn, labels)
+        labels = np.array([self.labels[value] for value in drawn[of.slot]])
+        found = fill(self.template, drawn, labels)
+        return replace(found, label_names=(tuple(of.categories),)) if of.categories else found

@@ -16,12 +16,14 @@ OF_CATEGORIES = ("cluster", "hierarchical", "polytope")
 def with_categories(command: str, options: Options, prompts: Prompts) -> Options:
     """The options with shapes that take categories, where the labels are some.
 
+    Those of a task have an order, and its file says which shapes are asked of them.
+
     Raises
     ------
     UsageError
         Another shape was asked for.
     """
-    if not any(prompts.label_names) or command == "extract":
+    if not any(prompts.label_names) or command == "extract" or options.draws:
         return options
     if command == "discover" and options.manifolds is None:
         return replace(options, manifolds=OF_CATEGORIES)
