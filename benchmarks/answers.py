@@ -34,7 +34,8 @@ class Answering:
         return list(self.tokenizer(text)["input_ids"])
 
     def _log_p(self, states: Tensor) -> Tensor:
-        return (states @ self.model.get_input_embeddings().weight.T).log_softmax(-1)
+        logits: Tensor = states @ self.model.get_input_embeddings().weight.T
+        return logits.log_softmax(-1)
 
     @torch.inference_mode()
     def continuations(self, text: str, answers: Sequence[str]) -> tuple[list[float], list[bool]]:

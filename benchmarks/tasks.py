@@ -1,13 +1,14 @@
-"""Every ready task on SmolLM2: which shape wins where, how sure, and does the model know the answer?
+"""Every ready task on SmolLM2: which shape wins where, how sure, and does the model know it?
 
     python -m benchmarks.tasks                  # all tasks, then docs/tasks.md and its figures
     python -m benchmarks.tasks --task hour      # one, beside what was measured of the others
     python -m benchmarks.tasks --page           # only the page and what it says, from the JSON
     python -m benchmarks.tasks --quick          # fewer sentences, questions and permutations
+    python -m benchmarks.tasks --runs FOLDER    # keep the runs there, or go on with them
 
-For each task ``gpu-smds all`` and ``gpu-smds discover`` are run as a user would, on four layers, into
-a folder that is removed at the end. Then the model goes on with the task's question, after each of
-some sentences.
+For each task ``gpu-smds all`` and ``gpu-smds discover`` are run as a user would, on four layers,
+into a folder that is removed at the end unless it is given. Then the model goes on with the task's
+question, after each of some sentences.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -44,9 +44,9 @@ MODEL, LAYERS = "smollm2", (0, 10, 20, 30)
 class Size:
     """Sentences and permutations of a run, and questions put to the model."""
 
-    samples: int = 400
+    samples: int = 300
     permutations: int = 200
-    questions: int = 48
+    questions: int = 32
 
 
 QUICK = Size(samples=100, permutations=39, questions=8)
@@ -58,17 +58,23 @@ def main() -> None:
     parser.add_argument("--task", action="append", choices=task_names(), help="only this one")
     parser.add_argument("--quick", action="store_true", help="fewer of everything; no page")
     parser.add_argument("--page", action="store_true", help="only write the page again")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the runs")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
     path = output(arguments.out, "tasks-quick.json" if arguments.quick else "tasks.json")
-    before = json.loads(path.read()) if arguments.page or arguments.task else {}
+    goes_on = arguments.page or (arguments.task and path.exists())
+    before = json.loads(path.read()) if goes_on else {}
     size = QUICK if arguments.quick else Size()
     facts = {**before, "environment": environment(), "size": vars(size), "layers": LAYERS}
     if not arguments.page:
         rows = dict(before.get("tasks", {}))
         model = Answering(resolve_model(MODEL), model_device(None))
         for name in arguments.task or task_names():
-            rows[name] = measure(name, size, model, draw=not arguments.quick)
+            with tempfile.TemporaryDirectory() as folder:
+                run = (arguments.runs or Path(folder)) / name
+                took = rows[name]["seconds"] if run.exists() and name in rows else {}
+                rows[name] = measure(name, size, run, model, draw=not arguments.quick)
+                rows[name]["seconds"] |= took  # what is done already takes no time
             print(json.dumps({name: rows[name]}, indent=1), flush=True)
             facts["tasks"] = {name: rows[name] for name in task_names() if name in rows}
             write_facts(path, facts)
@@ -76,26 +82,24 @@ def main() -> None:
         print(f"page {write_page(json.loads(path.read()))}")
 
 
-def measure(name: str, size: Size, model: Answering, draw: bool) -> dict[str, Any]:
-    """Everything of one task, as JSON."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        seconds = {}
-        for command in ("all", "discover"):
-            started = perf_counter()
-            _execute(command, name, size, run)
-            seconds[command] = round(perf_counter() - started, 1)
-        tested = SignificanceMap.load(run / "results" / "significance.safetensors")
-        row = {
-            "sentences": size.samples,
-            "seconds": seconds,
-            "winners": winners(_discovery(run)),
-            "significant": significant(tested),
-            "verdicts": _verdicts(run),
-        }
-        if draw:
-            states = HiddenStates.open(run / "states", verify=False)
-            draw_task(name, states, size.samples, tested, read_task(name))
+def measure(name: str, size: Size, run: Path, model: Answering, draw: bool) -> dict[str, Any]:
+    """Everything of one task, whose run has a folder, as JSON."""
+    seconds = {}
+    for command in ("all", "discover"):
+        started = perf_counter()
+        _execute(command, name, size, run)
+        seconds[command] = round(perf_counter() - started, 1)
+    tested = SignificanceMap.load(run / "results" / "significance.safetensors")
+    row = {
+        "sentences": size.samples,
+        "seconds": seconds,
+        "winners": winners(_discovery(run)),
+        "significant": significant(tested),
+        "verdicts": _verdicts(run),
+    }
+    if draw:
+        states = HiddenStates.open(run / "states", verify=False)
+        draw_task(name, states, size.samples, tested, read_task(name))
     started = perf_counter()
     row["knows"] = asked(model, read_task(name), size.questions)
     seconds["question"] = round(perf_counter() - started, 1)
@@ -159,7 +163,8 @@ def winners(found: Discovery) -> dict[str, Any]:
 
 
 def _best(scores: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(scores, nan=-1).max(0)
+    best: np.ndarray = np.nan_to_num(scores, nan=-1).max(0)
+    return best
 
 
 def _name(found: Discovery, winner: int) -> str | None:
@@ -179,12 +184,6 @@ def significant(tested: SignificanceMap) -> dict[str, Any]:
         "from_source": share(slice(source, None)),
         "at_source": share(slice(source, source + 1)),
     }
-
-
-def known(row: Mapping[str, Any]) -> bool:
-    """Whether the model answers better than by always naming the commonest answer, by 2 SE."""
-    guess, n = row["guess"], row["sentences"]
-    return bool(row["accuracy"] > guess + 2 * (guess * (1 - guess) / n) ** 0.5)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.designs.experiment import ROLES
-from experiments.options import Options
+from experiments.options import Options, period_of
 from extract import Prompts, UsageError, fill_template, read_prompts
 from extract.prompts import STUDY_TASK, study_prompts
+from extract.task import Task
 from extract.task_files import own_file, read_task
 from gpu_smds import manifold_names
+from gpu_smds.geometry.shapes import periodic_names
 
 
 def sentences_of(options: Options, say: Callable[[str], None] | None = None) -> Prompts:
@@ -64,7 +66,20 @@ def with_task(command: str, options: Options) -> Options:
     asked["manifold"] = task.manifold
     if command == "discover":
         asked["manifolds"] = tuple(task.shapes)
-    return replace(options, **{k: v for k, v in asked.items() if k not in options.given})
+    found = replace(options, **{k: v for k, v in asked.items() if k not in options.given})
+    return found if "period" in options.given else replace(found, period=_period(found, task))
+
+
+def _period(options: Options, task: Task) -> float | None:
+    """The period of a task's labels, where a shape that is asked of them closes on itself."""
+    shapes = options.manifolds or (options.manifold,)
+    if task.period is None or not {*shapes} & {*periodic_names()}:
+        return None
+    try:
+        return period_of(task.period)
+    except UsageError as error:
+        reason = str(error).partition(": ")[2]
+        raise UsageError(f"{options.task}: period: {task.period!r}: {reason}") from error
 
 
 def task_name(options: Options) -> str | None:

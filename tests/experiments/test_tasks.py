@@ -29,11 +29,12 @@ def test_a_command_is_of_the_task(model, tmp_path):
     task, asked = read_task("hour"), _settings(folder)
     for key in ("manifold", "source", "destination", "distractor"):
         assert asked[key] == getattr(task, key)
+    assert asked["period"] == task.period == 24
     assert 'task = "hour"' in (folder / "run.toml").read_text()
     assert "are used again" in run("rigid", "--task", "hour", *base, *FEW)
     # What is given goes first.
-    run("rigid", "--task", "hour", "--manifold", "euclidean", *base, "--samples", 60)
-    assert (folder / "analyses/manifold-euclidean").is_dir()
+    run("rigid", "--task", "hour", "--manifold", "euclidean", "--only-layers", 1, *base, *FEW)
+    assert (folder / "analyses/manifold-euclidean-only-layers-1").is_dir()
     said = run("discover", "--task", "hour", "--shuffles", 0, *base, "--samples", 60)
     assert f"{len(task.shapes)} manifolds" in said
     # The folder is of this task.

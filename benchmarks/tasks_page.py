@@ -1,0 +1,162 @@
+"""What was measured of the ready tasks, as a part of ``docs/tasks.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from extract.task import Task
+from extract.task_files import read_task
+from gpu_smds._files import File
+
+PAGE = Path(__file__).parent.parent / "docs" / "tasks.md"
+_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+#: Two shapes whose scores are closer than this are told apart by nothing here.
+_CLOSE = 0.01
+
+
+def write_page(facts: Mapping[str, Any]) -> Path:
+    """Replace the measured part of the page."""
+    file = File.at(PAGE)
+    before, _, rest = file.read().decode().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    text = f"{before}{_BEGIN}\n{measured(facts)}\n{_END}{after}"
+    file.write(text.encode(), lambda head: head.startswith(b"# Ready tasks"))
+    return PAGE
+
+
+def measured(facts: Mapping[str, Any]) -> str:
+    """Tables and a part for each task, as Markdown."""
+    tasks, size, machine = facts["tasks"], facts["size"], facts["environment"]
+    layers = ", ".join(map(str, facts["layers"]))
+    total = sum(sum(row["seconds"].values()) for row in tasks.values())
+    parts = [
+        f"SmolLM2-135M-Instruct, {size['samples']} sentences, layers {layers}, "
+        f"{size['permutations']} permutations, {size['questions']} questions; {machine['cpu']}, "
+        f"{machine['cores']} cores, {total / 60:.0f} minutes in all. **Published** is what others "
+        "found, in larger models and with sentences of their own; the sentences here are ours.",
+        "",
+        "| task | published | at the source | at the destination | at the end | "
+        "significant from the source on | before it | answers | time |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_row(name, read_task(name), row) for name, row in tasks.items()),
+        "",
+        "*At the source* and the others: the shape that scores best, at the layer where it does, "
+        "with its held-out score; = marks shapes within 0.01 of it. *Significant*: sites at a "
+        "family-wise 5 %, of those that have a score, for the task's own shape. *Answers*: how "
+        "often the right one is the likeliest of all answers, and in brackets what always naming "
+        "the commonest would reach.",
+    ]
+    for name, row in tasks.items():
+        parts += ["", *_part(name, read_task(name), row)]
+    return "\n".join(parts)
+
+
+def _row(name: str, task: Task, row: Mapping[str, Any]) -> str:
+    significant, knows = row["significant"], row["knows"]
+    cells = [
+        f"[{name}](#{name})",
+        task.published.winner if task.published else "–",
+        *(_shape(row["winners"][place]) for place in ("source", "destination", "last")),
+        _share(significant["from_source"]),
+        _share(significant["before"]),
+        f"{_percent(knows['accuracy'])} ({_percent(knows['guess'])})",
+        f"{sum(row['seconds'].values()):.0f} s",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _shape(found: Mapping[str, Any]) -> str:
+    """The winner of a place with its score, and those that come as close."""
+    if found["winner"] is None:
+        return "none"
+    score = found["scores"][found["winner"]]
+    close = [shape for shape in _close(found) if shape != found["winner"]]
+    return " = ".join([f"{found['winner']} {score:.2f}", *close])
+
+
+def _close(found: Mapping[str, Any]) -> list[str]:
+    """Shapes whose score cannot be told from the winner's."""
+    if found["winner"] is None:
+        return []
+    best = found["scores"][found["winner"]]
+    scores = found["scores"].items()
+    return [shape for shape, score in scores if score is not None and score > best - _CLOSE]
+
+
+def _part(name: str, task: Task, row: Mapping[str, Any]) -> list[str]:
+    """One task: sentence, figure, and what to make of it."""
+    return [
+        f"### {name}",
+        "",
+        f"{task.title}. *{task.prompts(1).texts[0]}*",
+        "",
+        f"![Held-out projections of {name}](images/tasks/{name}.png)",
+        "",
+        f"A third of the sentences, projected by a map of the others onto the {task.manifold} "
+        "shape.",
+        "",
+        " ".join([_published(task, row), _tested(task, row), _known(row)]),
+    ]
+
+
+def _published(task: Task, row: Mapping[str, Any]) -> str:
+    ours = row["winners"]["source"]
+    if task.published is None:
+        return f"Nobody is known to us to have published a shape; here {ours['winner']} is best."
+    winner = task.published.winner
+    told = f"Published: {winner} ({task.published.reference})."
+    score = ours["scores"].get(winner)
+    if winner == ours["winner"]:
+        return f"{told} Here it wins at {ours['word']}, too."
+    if score is None:
+        return f"{told} Here it has no score at {ours['word']}, where {ours['winner']} wins."
+    best = ours["scores"][ours["winner"]] if ours["winner"] else float("nan")
+    if winner in _close(ours):
+        return (
+            f"{told} Here {ours['winner']} is ahead by less than {_CLOSE:g} ({best:.3f} against "
+            f"{score:.3f})."
+        )
+    return (
+        f"{told} Here {ours['winner']} scores {best:.2f} at {ours['word']}, and {winner} "
+        f"{score:.2f}."
+    )
+
+
+def _tested(task: Task, row: Mapping[str, Any]) -> str:
+    found = row["significant"]
+    before, later = found["before"], found["from_source"]
+    verdicts = ", ".join(f"{name} {outcome}" for name, outcome in row["verdicts"].items())
+    return (
+        f"The {task.manifold} shape is significant at {later['found']} of {later['of']} sites from "
+        f"{row['winners']['source']['word']} on and at {before['found']} of {before['of']} before "
+        f"it. {verdicts}."
+    )
+
+
+def _known(row: Mapping[str, Any]) -> str:
+    knows = row["knows"]
+    asked = f"“{knows['example']}” – the right one of {knows['answers']} answers is likeliest"
+    share = f"in {_percent(knows['accuracy'])} of {knows['sentences']} questions"
+    if known(knows):
+        return f"{asked} {share}: the model knows it."
+    return (
+        f"{asked} {share}, and always naming the commonest would reach "
+        f"{_percent(knows['guess'])}: **SmolLM2 does not know the answer**, so that a shape found "
+        "here is that of the words it read, not of something it can tell."
+    )
+
+
+def known(row: Mapping[str, Any]) -> bool:
+    """Whether answers are better than always naming the commonest one, by two standard errors."""
+    guess, n = row["guess"], row["sentences"]
+    return bool(row["accuracy"] > guess + 2 * (guess * (1 - guess) / n) ** 0.5)
+
+
+def _share(found: Mapping[str, int]) -> str:
+    return f"{found['found']} of {found['of']}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
