@@ -6,9 +6,9 @@
     python -m benchmarks.tasks --quick          # fewer sentences, questions and permutations
     python -m benchmarks.tasks --runs FOLDER    # keep the runs there, or go on with them
 
-For each task ``gpu-smds all`` and ``gpu-smds discover`` are run as a user would, on four layers,
-into a folder that is removed at the end unless it is given. Then the model goes on with the task's
-question, after each of some sentences.
+For each task ``gpu-smds significance`` and ``gpu-smds discover`` are run as a user would, on four
+layers, into a folder that is removed at the end unless it is given. Then the model goes on with the
+task's question, after each of some sentences.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ MODEL, LAYERS = "smollm2", (0, 10, 20, 30)
 class Size:
     """Sentences and permutations of a run, and questions put to the model."""
 
-    samples: int = 300
+    samples: int = 240
     permutations: int = 200
-    questions: int = 32
+    questions: int = 24
 
 
 QUICK = Size(samples=100, permutations=39, questions=8)
@@ -85,7 +85,7 @@ def main() -> None:
 def measure(name: str, size: Size, run: Path, model: Answering, draw: bool) -> dict[str, Any]:
     """Everything of one task, whose run has a folder, as JSON."""
     seconds = {}
-    for command in ("all", "discover"):
+    for command in ("significance", "discover"):
         started = perf_counter()
         _execute(command, name, size, run)
         seconds[command] = round(perf_counter() - started, 1)
@@ -95,7 +95,6 @@ def measure(name: str, size: Size, run: Path, model: Answering, draw: bool) -> d
         "seconds": seconds,
         "winners": winners(_discovery(run)),
         "significant": significant(tested),
-        "verdicts": _verdicts(run),
     }
     if draw:
         states = HiddenStates.open(run / "states", verify=False)
@@ -115,8 +114,8 @@ def _execute(command: str, name: str, size: Size, run: Path) -> None:
         "out": run,
         "quiet": True,
     }
-    if command == "all":
-        values |= {"permutations": size.permutations, "test_layers": "all"}
+    if command == "significance":
+        values["permutations"] = size.permutations
     if command == "discover" and name == "date":
         values["manifolds"] = tuple(read_task(name).shapes)
     execute(command, [Options(**values, given=frozenset(values))], Screen(quiet=True))
@@ -126,12 +125,6 @@ def _discovery(run: Path) -> Discovery:
     """The discovery of a run, which may have become an analysis of its own."""
     (path,) = run.glob("**/discover.safetensors")
     return Discovery.load(path)
-
-
-def _verdicts(run: Path) -> dict[str, str]:
-    facts = json.loads((run / "results" / "summary.json").read_text(encoding="utf-8"))
-    words = {True: "supported", False: "not supported", None: "cannot be tested"}
-    return {verdict["name"]: words[verdict["supported"]] for verdict in facts["verdicts"]}
 
 
 def winners(found: Discovery) -> dict[str, Any]:

@@ -127,11 +127,10 @@ def _published(task: Task, row: Mapping[str, Any]) -> str:
 def _tested(task: Task, row: Mapping[str, Any]) -> str:
     found = row["significant"]
     before, later = found["before"], found["from_source"]
-    verdicts = ", ".join(f"{name} {outcome}" for name, outcome in row["verdicts"].items())
     return (
         f"The {task.manifold} shape is significant at {later['found']} of {later['of']} sites from "
         f"{row['winners']['source']['word']} on and at {before['found']} of {before['of']} before "
-        f"it. {verdicts}."
+        "it."
     )
 
 
