@@ -13,6 +13,8 @@ import numpy as np
 from gpu_smds._arguments import as_flag, as_integer
 from gpu_smds._files import File, csv_with, is_our_picture, plain
 from gpu_smds._labels import as_labels
+from gpu_smds.crossval.folds import resolve_folds
+from gpu_smds.crossval.sorted_rows import warn_if_sorted
 from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.geometry.shapes import BaseShape
 from gpu_smds.inference.comparison import compare_manifolds
@@ -97,8 +99,9 @@ def discover_manifolds(
         file = File.at(Path(save_dir) / plain(f"{experiment_name}.csv"), create_parents=True)
         file.check(csv_with(_FIRST_COLUMNS))
     cv: Any = n_folds or None
-    if random_state is not None and n_folds > 1:
-        cv = KFold(n_folds, shuffle=True, random_state=random_state)
+    if n_folds > 1:
+        shuffle = random_state is not None
+        cv = KFold(n_folds, shuffle=shuffle, random_state=random_state)
     tried = candidates(("chain", *DEFAULT_MANIFOLDS) if shapes is None else shapes)
     if shapes is None:
         labels = as_labels(y, Sites(X).n).values
@@ -106,6 +109,9 @@ def discover_manifolds(
     found = discover(
         X, y, tried, "all", cv, n_components=smds_components, device=device, period=period
     )
+    if n_folds > 1 and random_state is None:
+        labels = as_labels(y, Sites(X).n).values
+        warn_if_sorted(labels, resolve_folds(n_folds, labels).tests, "random_state=0")
     rows: list[dict[str, Any]] = []
     for i, manifold in enumerate(found.sources.values()):
         row: dict[str, Any] = {"shape": manifold.name, "params": {}}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gpu_smds._arguments import one_line, refuse_masked, refuse_special, shown
 from gpu_smds._memory import check_fits
-from gpu_smds.sites.rows import Rows, as_rows
+from gpu_smds.sites.rows import Rows, as_rows, take
 
 _CPU = torch.device("cpu")
 
@@ -59,6 +59,11 @@ class Folds:
     def parts(self) -> list[Rows]:
         """Training and test rows of every fold, one after the other."""
         return [rows for fold in self.folds for rows in (fold.train, fold.test)]
+
+    @property
+    def tests(self) -> list[np.ndarray]:
+        """Numbers of the test rows of every fold, in the order of the samples."""
+        return [take(self.order, fold.test) for fold in self.folds]
 
     @property
     def sizes(self) -> np.ndarray:
@@ -144,6 +149,11 @@ def split_rows(
     if not pairs:
         raise ValueError(f"{name} gives no folds")
     return pairs
+
+
+def counts_folds(cv: Any) -> bool:
+    """Whether ``cv`` is a number of folds, which are then stretches of consecutive rows."""
+    return not isinstance(cv, bool | np.bool_) and isinstance(cv, Integral) and int(cv) > 1
 
 
 def check_groups(groups: Any, n: int) -> None:

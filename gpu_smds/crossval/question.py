@@ -11,8 +11,9 @@ import torch
 
 from gpu_smds._arguments import as_list
 from gpu_smds._labels import as_labels
-from gpu_smds.crossval.folds import Folds, resolve_folds
+from gpu_smds.crossval.folds import Folds, counts_folds, resolve_folds
 from gpu_smds.crossval.ideals import Ideals, Target
+from gpu_smds.crossval.sorted_rows import shuffled, warn_if_sorted
 from gpu_smds.geometry.joined_ends import warn_of_joined_ends
 from gpu_smds.geometry.manifold import Manifold, resolve_manifold
 from gpu_smds.metrics.scores import metric_name
@@ -74,7 +75,7 @@ class Question:
             raise ValueError(f"{single} takes one manifold and metric, not lists")
         resolved = tuple(resolve_manifold(value, n_components) for value in manifolds)
         warn_of_joined_ends((of.source for of in resolved if of.takes(labels.values)), labels)
-        return cls(
+        question = cls(
             labels.values,
             resolved,
             tuple(metric_name(value) for value in metrics),
@@ -86,6 +87,9 @@ class Question:
             ),
             labels.categories,
         )
+        if counts_folds(cv):
+            warn_if_sorted(labels.values, question.folds.tests, shuffled("cv", cv))
+        return question
 
     @property
     def names(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import numpy as np
 from gpu_smds._arguments import as_alphas
 from gpu_smds._labels import as_labels
 from gpu_smds._progress import Progress
-from gpu_smds.crossval.folds import split_rows
+from gpu_smds.crossval.folds import counts_folds, split_rows
+from gpu_smds.crossval.sorted_rows import shuffled, warn_if_sorted
 from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.inference.permutations import as_groups
 from gpu_smds.maps.one_pass import OnePass
@@ -104,12 +104,18 @@ def nested_map(
     if inner_cv is None:
         raise ValueError("inner_cv=None holds nothing out, so that there is nothing to choose by")
     if names is not None:
-        cv, inner_cv = (GroupKFold(s) if _counts_folds(s) else s for s in (cv, inner_cv))
+        cv, inner_cv = (GroupKFold(s) if counts_folds(s) else s for s in (cv, inner_cv))
     outer = split_rows(cv, labels, names)
+    said = counts_folds(cv) and warn_if_sorted(
+        labels, [test for _, test in outer], shuffled("cv", cv)
+    )
     inner = []
     for train, _ in outer:
         parts = None if names is None else names[train]
         split = split_rows(inner_cv, labels[train], parts, "inner_cv")
+        if counts_folds(inner_cv) and not said:
+            held_out = [held for _, held in split]
+            said = warn_if_sorted(labels[train], held_out, shuffled("inner_cv", inner_cv))
         inner.append([(train[fit], train[held]) for fit, held in split])
     once = OnePass(X, device, memory_budget)
     arguments: dict[str, Any] = {
@@ -128,11 +134,6 @@ def nested_map(
     means = np.stack([part.mean(1) for part in np.split(choosing.scores, ends, axis=1)], axis=1)
     worst = np.stack([p.max((0, 1)) for p in np.split(choosing.status, ends, axis=1)])
     return _chosen(np.array(values), path, means, worst)
-
-
-def _counts_folds(cv: Any) -> bool:
-    """Whether it is a number of folds; anything else is checked when rows are split."""
-    return not isinstance(cv, bool) and isinstance(cv, Integral) and int(cv) > 1
 
 
 def _chosen(values: np.ndarray, path: ScoreMap, inner: np.ndarray, worst: np.ndarray) -> NestedMap:

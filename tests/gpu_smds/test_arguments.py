@@ -42,7 +42,7 @@ from gpu_smds.geometry.as_json import as_json, from_json
 N = 12
 _RNG = np.random.default_rng(0)
 STATES = _RNG.normal(size=(N, 2, 3))
-LABELS = np.arange(N) / N
+LABELS = np.random.default_rng(0).permutation(N) / N
 FITTED = fit_map(STATES, LABELS)
 ONE_SITE = SupervisedMDS().fit(STATES[:, 0], LABELS)
 
