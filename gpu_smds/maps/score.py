@@ -56,7 +56,9 @@ def score_map(
         distance matrix. A callable and a shape of smds need ``n_components``.
     cv
         An int, a scikit-learn splitter, an iterable of (train, test) indices, or None to fit
-        and score on all samples.
+        and score on all samples. An int is ``KFold`` without shuffling, as in scikit-learn: where
+        rows are sorted by label, so that training parts leave out a part of the labels, a
+        UserWarning says what to pass instead.
     alpha
         Ridge penalty; 0 is minimum-norm least squares. The default is that of smds 1.6.6. In a
         list, each penalty needs a factorisation; 16 or more share one eigendecomposition.

@@ -266,7 +266,7 @@ def test_budget_and_threads_change_nothing(rng, solver):
     ],
 )
 def test_wrong_arguments_say_what_to_pass(rng, change, says):
-    arguments = {"X": rng.normal(size=(12, 2, 3)), "y": np.arange(12.0), "n_resamples": 5}
+    arguments = {"X": rng.normal(size=(12, 2, 3)), "y": rng.permutation(12) + 0.0, "n_resamples": 5}
     with pytest.raises(ValueError, match=says) as error:
         bootstrap_map(**arguments | change)
     assert "\n" not in str(error.value)
