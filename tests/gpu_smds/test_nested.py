@@ -239,6 +239,10 @@ def test_an_inner_part_of_one_label_leaves_no_choice(rng):
     ],
 )
 def test_wrong_arguments_say_what_to_pass(rng, change, says):
-    arguments = {"X": rng.normal(size=(12, 2, 3)), "y": rng.permutation(12) + 0.0, "alphas": [1.0, 2.0]}
+    arguments = {
+        "X": rng.normal(size=(12, 2, 3)),
+        "y": rng.permutation(12) + 0.0,
+        "alphas": [1.0, 2.0],
+    }
     with pytest.raises(ValueError, match=says):
         nested_map(**arguments | change)

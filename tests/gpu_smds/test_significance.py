@@ -423,7 +423,11 @@ def test_saved_and_loaded(rng, tmp_path):
     ],
 )
 def test_wrong_arguments_say_what_to_pass(rng, change, says):
-    arguments = {"X": rng.normal(size=(12, 2, 3)), "y": rng.permutation(12) + 0.0, "n_permutations": 5}
+    arguments = {
+        "X": rng.normal(size=(12, 2, 3)),
+        "y": rng.permutation(12) + 0.0,
+        "n_permutations": 5,
+    }
     with pytest.raises((ValueError, TypeError), match=says) as error:
         significance_map(**arguments | change)
     assert "\n" not in str(error.value)
