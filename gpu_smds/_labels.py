@@ -172,6 +172,8 @@ def _text(value: str | bytes) -> str:
 
 def _days(dates: np.ndarray) -> np.ndarray:
     """Dates as days since 1970-01-01; NaT is NaN."""
+    if np.datetime_data(dates.dtype)[0] == "generic":  # which only NaT can be
+        return np.full(dates.shape, np.nan)
     days: np.ndarray = (dates - _EPOCH) / _DAY
     return days
 

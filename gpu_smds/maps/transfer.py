@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -132,7 +132,7 @@ class TransferPlan:
         # Rows keep their given order, because sources and targets are two arrays.
         rows = [_original_rows(fold, asked.folds.order) for fold in asked.folds.folds]
         plain = Folds(rows, np.arange(sites.n), partition=False)
-        question = Question(asked.labels, asked.manifolds, asked.metrics, plain)
+        question = replace(asked, folds=plain, lists=frozenset())
         ideals = question.ideals(fitted.solver, device, place.budget)
         n_sources = fitted.site_shape[-1]
         check_fits(

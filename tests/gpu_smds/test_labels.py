@@ -125,10 +125,12 @@ def test_every_function_takes_dates(X, name):
 
 
 MISSING = {
-    "NaT": np.where(np.arange(N) == 3, np.datetime64("NaT"), DATES),
-    "NaT among objects": np.array([*DATES[:3], np.datetime64("NaT"), *DATES[4:]], dtype=object),
+    "NaT": np.where(np.arange(N) == 3, np.datetime64("NaT", "D"), DATES),
+    "NaT among objects": np.array(
+        [*DATES[:3], np.datetime64("NaT", "D"), *DATES[4:]], dtype=object
+    ),
     "NaT of pandas": [*HOLDERS["datetime"][:3], pd.NaT, *HOLDERS["datetime"][4:]],
-    "Series with NaT": pd.Series(np.where(np.arange(N) == 3, np.datetime64("NaT"), DATES)),
+    "Series with NaT": pd.Series(np.where(np.arange(N) == 3, np.datetime64("NaT", "D"), DATES)),
     "NaN": np.where(np.arange(N) == 3, np.nan, DAYS),
     "None": [*DAYS[:3], None, *DAYS[4:]],
     "NA": pd.Series([0, 1, 2, pd.NA, *range(4, N)], dtype="Int64"),
@@ -140,7 +142,7 @@ MISSING = {
         np.arange(2 * N).reshape(N, 2) == 7, np.nan, 1.0 * np.arange(2 * N).reshape(N, 2)
     ),
     "DataFrame": pd.DataFrame(
-        {"a": NAMES, "b": np.where(np.arange(N) == 3, np.datetime64("NaT"), DATES)}
+        {"a": NAMES, "b": np.where(np.arange(N) == 3, np.datetime64("NaT", "D"), DATES)}
     ),
 }
 
