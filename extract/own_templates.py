@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-
-import numpy as np
 
 from extract.columns import Columns, choose_columns, is_label, labels_of, said_of
 from extract.errors import UsageError
 from extract.label_column import Labels
-from extract.prompts import TEMPLATE_COLUMN, Prompts
+from extract.prompts import TEMPLATE_COLUMN, Prompts, fill
 from extract.slots import read_value
 from extract.table_file import Table, read_table
 from extract.templates import Template, parse_template
-from extract.units import Unit
 
 
 def fill_template(
@@ -45,6 +43,11 @@ def fill_template(
         The template or the table cannot be used; the message names the slot or the line.
     """
     parsed = parse_template(template)
+    if not parsed.slots:
+        raise UsageError(
+            f"the template has no slot: write columns of the table in braces, as in {{Name}}: "
+            f"{template!r}"
+        )
     table = read_table(Path(path))
     columns = choose_columns(table, label=label, ignore=ignore, templated=True)
     if not table.rows:
@@ -59,27 +62,8 @@ def fill_template(
         unused = [column for column in table.columns if column not in used]
         if unused:
             say(f"{table.path.name}: not in the template, so ignored: {', '.join(unused)}")
-    return fill_slots(parsed, values, labels)
-
-
-def fill_slots(template: Template, values: dict[str, tuple[str, ...]], labels: Labels) -> Prompts:
-    """Sentences of a template with n values of every slot."""
-    texts, spans = [], []
-    units: list[Unit] = []
-    for row in zip(*values.values(), strict=True):
-        text, units = template.filled(dict(zip(values, row, strict=True)))
-        texts.append(text)
-        spans.append([(start, end) for _, _, start, end in units])
-    return Prompts(
-        tuple(texts),
-        labels.values,
-        tuple(name for name, _, _, _ in units),
-        tuple(is_slot for _, is_slot, _, _ in units),
-        np.array(spans, dtype=np.int64),
-        values,
-        labels.names,
-        template.written,
-    )
+    filled = fill(parsed, values, labels.values)
+    return replace(filled, label_names=labels.names, template=template)
 
 
 def filled_again(table: Table, columns: Columns, labels: Labels) -> Prompts | None:
@@ -100,17 +84,17 @@ def filled_again(table: Table, columns: Columns, labels: Labels) -> Prompts | No
         parsed = parse_template(template)
     except UsageError:
         return None
-    if not {*parsed.slots} <= {*columns.others}:
+    if not parsed.slots or not {*parsed.slots} <= {*columns.others}:
         return None
     values = {slot: _values(table, slot, slot) for slot in parsed.slots}
-    prompts = fill_slots(parsed, values, labels)
+    prompts = fill(parsed, values, labels.values)
     for row, text in zip(table.rows, prompts.texts, strict=True):
         if row.cells[columns.text or ""] != text:
             raise UsageError(
                 f"{row.where}: its text is not what its template gives, {text!r}: change either, "
                 f"or remove the column {TEMPLATE_COLUMN!r}"
             )
-    return prompts
+    return replace(prompts, label_names=labels.names, template=template)
 
 
 def _columns_of_slots(template: Template, table: Table, ignored: Sequence[str]) -> dict[str, str]:

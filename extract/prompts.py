@@ -5,7 +5,6 @@ from __future__ import annotations
 import calendar
 import hashlib
 import json
-import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from extract.cells import COLUMN, csv_text, neutralised
-from extract.units import Unit, with_words
+from extract.templates import Template, parse_template
 from gpu_smds._files import File
 
 #: Name of the task whose sentences are the study's.
@@ -30,8 +29,6 @@ NAMES = ("Anna", "Mary", "John", "Paul", "Mark", "Lisa")
 MONTHS = tuple(calendar.month_name[1:])
 YEAR = 2023
 DAYS_OF_YEAR = 365
-
-_SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -161,38 +158,17 @@ def study_prompts(n_samples: int = 1000, seed: int = 42) -> Prompts:
     return fill(TEMPLATE, {name: tuple(v) for name, v in slots.items()}, np.array(labels))
 
 
-def fill(template: str, slots: dict[str, tuple[str, ...]], labels: np.ndarray) -> Prompts:
+def fill(
+    template: str | Template, slots: dict[str, tuple[str, ...]], labels: np.ndarray
+) -> Prompts:
     """Fill a template's ``{slots}`` and note where every word comes to stand."""
-    pieces = _pieces(template)
-    texts, spans = [], np.zeros((len(labels), len(pieces), 2), dtype=np.int64)
+    parsed = parse_template(template) if isinstance(template, str) else template
+    texts, spans = [], np.zeros((len(labels), len(parsed.words), 2), dtype=np.int64)
     for i in range(len(labels)):
-        text, copied = "", 0
-        for j, (name, is_a_slot, start, end) in enumerate(pieces):
-            text += template[copied:start]
-            copied = end
-            spans[i, j, 0] = len(text)
-            text += slots[name][i] if is_a_slot else template[start:end]
-            spans[i, j, 1] = len(text)
-        texts.append(text + template[copied:])
-    units = tuple(name for name, *_ in pieces)
-    is_slot = tuple(is_slot for _, is_slot, *_ in pieces)
+        text, spans[i] = parsed.filled({name: slots[name][i] for name in parsed.slots})
+        texts.append(text)
+    units, is_slot = zip(*parsed.words, strict=True)
     return Prompts(tuple(texts), labels, units, is_slot, spans, slots)
-
-
-def slots_of(template: str) -> list[str]:
-    """Names of the slots of a template, in order, as often as they stand there."""
-    return [name for name, is_slot in words_of(template) if is_slot]
-
-
-def words_of(template: str) -> list[tuple[str, bool]]:
-    """Words of a template in order, each with whether it is a slot."""
-    return [(name, is_slot) for name, is_slot, *_ in _pieces(template)]
-
-
-def _pieces(template: str) -> list[Unit]:
-    """Slots of a template and the words between them, where they stand in the template."""
-    slots = [(slot[1], True, slot.start(), slot.end()) for slot in _SLOT.finditer(template)]
-    return with_words(template, slots)
 
 
 def _label(month: int, day: int) -> float:

@@ -64,7 +64,7 @@ class Table:
     keyed: bool = False
 
     def column(self, name: str) -> str | None:
-        """The column of a name, whatever its case and form of accents, if that leaves one; else None."""
+        """The one column of a name, whatever its case and form of accents; None: there is none."""
         name = name.strip()
         if name in self.columns:
             return name

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from extract.prompts import Prompts, fill, slots_of, study_prompts
+from extract.prompts import Prompts, fill, study_prompts
+from extract.templates import parse_template
 
 
 class _Part(BaseModel):
@@ -112,7 +113,7 @@ class Task(_Part):
         every = dict(self.slots)
         if self.label is not None:
             every[self.label.slot] = list(self.label.values)
-        return {name: every[name] for name in dict.fromkeys(slots_of(self.template))}
+        return {name: every[name] for name in dict.fromkeys(parse_template(self.template).slots)}
 
     @cached_property
     def labels(self) -> dict[str, Any]:
@@ -151,5 +152,6 @@ class Task(_Part):
             order = rng.permutation(len(values))[rng.permutation(n_samples) % len(values)]
             drawn[name] = tuple(values[i] for i in order.tolist())
         labels = np.array([self.labels[value] for value in drawn[of.slot]])
+        names = (tuple(of.categories),) if of.categories else ()
         found = fill(self.template, drawn, labels)
-        return replace(found, label_names=(tuple(of.categories),)) if of.categories else found
+        return replace(found, label_names=names, template=self.template)

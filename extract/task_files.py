@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -14,13 +13,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from extract.errors import UsageError
-from extract.prompts import STUDY_TASK, TEMPLATE, slots_of, words_of
+from extract.prompts import STUDY_TASK, TEMPLATE
 from extract.task import Task
+from extract.templates import parse_template
 from gpu_smds._files import File, FilesError
 
 _FOLDER = Path(__file__).parent / "tasks"
 _MOST_BYTES = 1 << 20
-_BRACES = "slots are written as {Name}, of letters, digits and _, and other braces cannot be used"
 
 
 def task_names() -> list[str]:
@@ -92,18 +91,22 @@ def _reason(error: Mapping[str, Any]) -> str:
 
 def _faults(task: Task) -> Iterator[tuple[str, str]]:
     """Keys that do not fit the others, each with what is wrong."""
+    for key, text in (("template", task.template), ("question.text", _text_of_question(task))):
+        try:
+            parse_template(text)
+        except UsageError as error:
+            yield key, str(error)
+            return
     yield from _of_label(task)
     yield from _of_template(task)
-    units = {name for name, _ in words_of(task.template)}
+    units = {name for name, _ in parse_template(task.template).words}
     for role in ("source", "destination", "distractor"):
         if (word := getattr(task, role)) not in units:
             yield role, f"the template has no word or slot {word!r}"
     if task.period is not None and not isinstance(task.period, str) and not task.period > 0:
         yield "period", f"must be above 0, got {task.period:g}"
     if (asked := task.question) is not None:
-        if _other_braces(asked.text):
-            yield "question.text", _BRACES
-        for name in (*slots_of(asked.text), asked.slot):
+        for name in (*parse_template(asked.text).slots, asked.slot):
             if name not in task.values:
                 yield "question", f"the template has no slot {name!r}"
         lacking = [v for v in task.values[asked.slot] if asked.answers and v not in asked.answers]
@@ -111,10 +114,12 @@ def _faults(task: Task) -> Iterator[tuple[str, str]]:
             yield "question.answers", f"has no answer for {lacking[0]!r}"
 
 
+def _text_of_question(task: Task) -> str:
+    return "" if task.question is None else task.question.text
+
+
 def _of_template(task: Task) -> Iterator[tuple[str, str]]:
-    named = slots_of(task.template)
-    if _other_braces(task.template):
-        yield "template", _BRACES
+    named = parse_template(task.template).slots
     known = {*task.slots, *([task.label.slot] if task.label else ())}
     for name in named:
         if name not in known:
@@ -159,7 +164,3 @@ def _of_label(task: Task) -> Iterator[tuple[str, str]]:
         yield "label.values", "some labels have more numbers than others"
     if len({str(label) for label in of.values.values()}) < 2:
         yield "label.values", "all labels are equal, there is no geometry to find"
-
-
-def _other_braces(text: str) -> bool:
-    return bool({*"{}"} & {*re.sub(r"\{\w+\}", "", text)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from extract.errors import UsageError
 from extract.units import Unit, with_words
@@ -19,7 +20,7 @@ class Template:
     Attributes
     ----------
     written
-        As the user gave it.
+        As it was given.
     parts
         Text as it stands in the sentence, or the name of a slot; with which of them it is.
     """
@@ -27,20 +28,35 @@ class Template:
     written: str
     parts: tuple[tuple[str, bool], ...]
 
-    @property
+    @cached_property
     def slots(self) -> tuple[str, ...]:
-        """Names of the slots in order, each once."""
-        return tuple(dict.fromkeys(text for text, is_slot in self.parts if is_slot))
+        """Names of the slots in order, as often as they stand there."""
+        return tuple(text for text, is_slot in self.parts if is_slot)
 
-    def filled(self, values: Mapping[str, str]) -> tuple[str, list[Unit]]:
-        """A sentence, and the units it consists of: where each slot stands is known."""
-        text, slots = "", []
-        for part, is_slot in self.parts:
-            start = len(text)
-            text += values[part] if is_slot else part
+    @cached_property
+    def words(self) -> tuple[tuple[str, bool], ...]:
+        """Slots and words in order, each with whether it is a slot."""
+        return tuple((name, is_slot) for part in self._units for name, is_slot, _, _ in part)
+
+    @cached_property
+    def _units(self) -> list[list[Unit]]:
+        """Units of every part; where a word stands in its part."""
+        return [
+            [(text, True, 0, 0)] if is_slot else with_words(text, ())
+            for text, is_slot in self.parts
+        ]
+
+    def filled(self, values: Mapping[str, str]) -> tuple[str, list[tuple[int, int]]]:
+        """A sentence, and the span of each of :attr:`words` in it."""
+        sentence, spans = "", []
+        for (part, is_slot), units in zip(self.parts, self._units, strict=True):
+            start = len(sentence)
+            sentence += values[part] if is_slot else part
             if is_slot:
-                slots.append((part, True, start, len(text)))
-        return text, with_words(text, slots)
+                spans.append((start, len(sentence)))
+            else:
+                spans += [(start + a, start + b) for _, _, a, b in units]
+        return sentence, spans
 
 
 def parse_template(written: str) -> Template:
@@ -49,7 +65,7 @@ def parse_template(written: str) -> Template:
     Raises
     ------
     UsageError
-        A brace that is not closed, a slot without a name, or none at all.
+        A brace that is not closed, or a slot without a name.
     """
     parts: list[tuple[str, bool]] = []
     literal, position = "", 0
@@ -69,9 +85,4 @@ def parse_template(written: str) -> Template:
         parts += [(literal, False), (brace[1].strip(), True)]
         literal = ""
     parts.append((literal + written[position:], False))
-    if len(parts) == 1:
-        raise UsageError(
-            f"the template has no slot: write columns of the table in braces, as in {{Name}}: "
-            f"{written!r}"
-        )
     return Template(written, tuple(part for part in parts if part[0]))

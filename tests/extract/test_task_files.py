@@ -130,7 +130,7 @@ def test_labels_may_have_two_numbers(own):
         (("period = 3", "period = "), "is not TOML"),
         (("{Colour}", "{Color}"), "slots.Color: is missing: the template has a slot"),
         (("{Name} likes", "Paul likes"), "slots.Name: the template has no such slot"),
-        (("{Name} likes", "{Name!r} likes"), "template: slots are written as {Name}"),
+        (("{Name} likes", "{Name!r} likes"), "slots.Name!r: is missing: the template has a slot"),
         (("{Name}'s", "{Nam}'s"), "question: the template has no slot 'Nam'"),
         (('"Anna", "Paul"', '"Anna", "Anna"'), "slots.Name: must be different texts"),
         (('"Anna", "Paul"', '"Anna", " "'), "slots: a value is empty"),

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from extract import UsageError, fill_template, read_prompts
+from extract.task_files import read_task, task_names
 
 BORN = "{Name} was born in {Month}."
 
@@ -110,3 +112,19 @@ def test_tables_that_cannot_be_used(tmp_path):
         fill_template(BORN, _table(tmp_path / "r.csv", header[:2], ("Al", "May")))
     with pytest.raises(UsageError, match=r"--ignore Month: the template has \{Month\}"):
         fill_template(BORN, path, ignore=["Month"])
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_sentences_of_a_task_come_back_from_the_file_of_a_run(tmp_path, name):
+    prompts = read_task(name).prompts(40)
+    prompts.to_csv(tmp_path / "prompts.csv")
+    again = read_prompts(tmp_path / "prompts.csv")
+    assert (again.texts, again.slots) == (prompts.texts, prompts.slots)
+    np.testing.assert_array_equal(again.spans, prompts.spans)
+    assert _labels(again) == _labels(prompts)
+
+
+def _labels(prompts):
+    """Numbers, or the names of categories, whose numbers are those of the names in their order."""
+    (names,) = prompts.label_names or ((),)
+    return [names[int(label)] if names else label for label in prompts.labels.tolist()]
