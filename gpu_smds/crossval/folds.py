@@ -65,6 +65,16 @@ class Folds:
         """Numbers of the test rows of every fold, in the order of the samples."""
         return [take(self.order, fold.test) for fold in self.folds]
 
+    def keeping(self, rows: np.ndarray) -> Folds:
+        """The folds of some of the samples, whose numbers are ``rows``, numbered anew."""
+        number = np.full(len(self.order), -1)
+        number[rows] = np.arange(len(rows))
+        pairs = []
+        for fold in self.folds:
+            train, test = (number[take(self.order, of)] for of in (fold.train, fold.test))
+            pairs.append((train[train >= 0], test[test >= 0]))
+        return _folds_of(pairs, len(rows))
+
     @property
     def sizes(self) -> np.ndarray:
         """Numbers ``(folds, 2)`` of training and test rows."""
@@ -85,7 +95,12 @@ def resolve_folds(cv: Any, y: np.ndarray, groups: Any = None) -> Folds:
         check_groups(groups, n)
     if cv is None:
         return Folds([Fold.of(everything, everything)], everything, partition=False)
-    pairs = split_rows(cv, y, groups)
+    return _folds_of(split_rows(cv, y, groups), n)
+
+
+def _folds_of(pairs: list[tuple[np.ndarray, np.ndarray]], n: int) -> Folds:
+    """Folds of n rows from pairs of row numbers."""
+    everything = np.arange(n)
     if _is_partition(pairs, n):
         order = np.concatenate([test for _, test in pairs])
         stops = np.cumsum([len(test) for _, test in pairs])

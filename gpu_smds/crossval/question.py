@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -90,6 +90,10 @@ class Question:
         if counts_folds(cv):
             warn_if_sorted(labels.values, question.folds.tests, shuffled("cv", cv))
         return question
+
+    def keeping(self, rows: np.ndarray) -> Self:
+        """The same question of some of the samples, whose numbers are ``rows``."""
+        return replace(self, labels=self.labels[rows], folds=self.folds.keeping(rows))
 
     @property
     def names(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -94,6 +94,17 @@ class ScoreJob:
                 values, state = self.ideals.score(t, fit.fold, fit.Z[..., columns], fit.causes(t))
                 self.scores[t, :, fit.alpha, fit.fold, span] = values
                 self.status[t, fit.alpha, fit.fold, span] = state
+
+    def empty_like(self) -> ScoreJob:
+        """The same job with results of its own."""
+        return replace(
+            self, scores=torch.empty_like(self.scores), status=torch.empty_like(self.status)
+        )
+
+    def take(self, sites: Tensor | slice, part: ScoreJob) -> None:
+        """Write what another job of the same targets found, in the place of some sites."""
+        self.scores[..., sites] = part.scores
+        self.status[..., sites] = part.status
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores and statuses, once the job has run."""

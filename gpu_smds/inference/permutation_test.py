@@ -63,6 +63,7 @@ def significance_map(
     progress: Progress = False,
     checkpoint: str | Path | Checkpoint | None = None,
     solver: Any = None,
+    non_finite: str = "undefined",
 ) -> SignificanceMap:
     """Test the score of every site against its scores under permuted labels.
 
@@ -97,6 +98,9 @@ def significance_map(
     solver
         As in :func:`gpu_smds.score_map`. "pls" is not linear in the labels and is fitted again for
         every permutation: a warning says so first.
+    non_finite
+        "undefined" only: sites that hold NaN or inf have no score. Rows cannot be left out, because
+        all sites exchange the same rows.
 
     Returns
     -------
@@ -114,6 +118,11 @@ def significance_map(
     if exchange is None:
         exchange = "rows" if groups is None else "within_groups"
     check_choice(exchange, EXCHANGES, "exchange")
+    if non_finite != "undefined":
+        raise ValueError(
+            "significance_map leaves no rows out at single sites, because all sites exchange the "
+            "same rows: leave non_finite out, or drop the samples that are not finite from X and y"
+        )
     how = SolverSpec.of(alpha, orthonormal, standardize, None, solver, single="significance_map")
     place = Place.of(X, device, memory_budget)
     with warnings.catch_warnings():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,9 +18,10 @@ from gpu_smds.crossval.question import Question
 from gpu_smds.crossval.score_job import ScoreJob
 from gpu_smds.geometry.manifold import Manifold, resolve_manifold
 from gpu_smds.geometry.shapes import PeriodicShape, periodic_names
+from gpu_smds.maps.omitted_rows import Omission, omits
 from gpu_smds.maps.score_map import ScoreMap
 from gpu_smds.metrics.scores import METRICS
-from gpu_smds.sites.checkpoint import Checkpoint
+from gpu_smds.sites.checkpoint import Checkpoint, kept
 from gpu_smds.sites.place import Place
 from gpu_smds.sites.status import Status
 from gpu_smds.solvers.spec import SolverSpec
@@ -137,6 +138,8 @@ class Discovery:
             "skipped": self.skipped,
         }
         tensors = {"scores": self.scores.scores, "status": self.scores.status}
+        if self.scores.omitted is not None:
+            tensors["omitted"] = self.scores.omitted
         if self.baseline is not None:
             tensors["baseline"] = self.baseline
         save_tensors(path, _KIND, tensors, header)
@@ -213,6 +216,7 @@ def discover(
     checkpoint: str | Path | Checkpoint | None = None,
     solver: Any = None,
     period: Any = None,
+    non_finite: str = "undefined",
 ) -> Discovery:
     """Score many manifolds on every site; one Gram matrix per site serves them all.
 
@@ -232,6 +236,8 @@ def discover(
     n_shuffles, seed
         Number of shuffles of the labels, at least 2 or 0, whose scores are the baseline; their
         seed.
+    non_finite
+        As in :func:`gpu_smds.score_map`. Labels are shuffled anew among the rows that are left.
     period
         Of the labels, for every manifold that closes on itself and has none of its own: a number in
         their units, ``"day"``, ``"week"`` or ``"year"`` for labels in days, or two numbers for two
@@ -251,14 +257,40 @@ def discover(
     metrics = list(METRICS) if isinstance(metric, str) and metric == "all" else metric
     tried = with_period(candidates(manifolds), n_components, period)
     question = Question.of(place.sites.n, y, tried, metrics, cv, groups, n_components)
+    omission = Omission.of(place) if omits(non_finite) else None
+    targets, skipped, scores = _planned(place, question, how, n_shuffles, seed)
+    with kept(checkpoint) as done:
+        place.run([scores.job(place, question)], "scoring", progress, done)
+        if omission is not None:
+            # A checkpoint holds the results of the pass over all sites.
+            final = scores.empty_like()
+            final.take(slice(None), scores)
+            scores = final
+            # Every part scores the same manifolds, so that the results have the same targets.
+            same = replace(question, manifolds=tuple(of.manifold for of in targets.values()))
+            for left in omission.parts(place, question.labels, scores.status, progress):
+                few = same.keeping(left.rows)
+                taken, _, found = _planned(left.place, few, how, n_shuffles, seed)
+                if list(taken) == list(targets):  # else the sites stay undefined
+                    left.place.run([found.job(left.place, few)], "scoring")
+                    scores.take(left.sites, found)
+    site_shape = place.sites.site_shape
+    result = _result(question, targets, skipped, n_shuffles, scores, site_shape)
+    if omission is None:
+        return result
+    return replace(result, scores=replace(result.scores, omitted=omission.at(site_shape)))
+
+
+def _planned(
+    place: Place, question: Question, how: SolverSpec, n_shuffles: int, seed: int
+) -> tuple[dict[str, Target], dict[str, str], ScoreJob]:
+    """Manifolds that take the labels, why others do not, and the job that scores all targets."""
     keep = question.share(place.budget, len(question.manifolds) * (1 + n_shuffles))
     targets, skipped = _targets(question, place, keep)
     shuffled = _shuffled(question, list(targets.values()), n_shuffles, seed, place, keep)
     every = [*targets.values(), *shuffled]
     ideals = Ideals(every, question.metrics, question.folds, how, place.device)
-    scores = ScoreJob.of(place, question, how, ideals)
-    place.run([scores.job(place, question)], "scoring", progress, checkpoint)
-    return _result(question, targets, skipped, n_shuffles, scores, place.sites.site_shape)
+    return targets, skipped, ScoreJob.of(place, question, how, ideals)
 
 
 def _targets(

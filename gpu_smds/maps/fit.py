@@ -19,9 +19,10 @@ from gpu_smds.geometry.embedding import Embedding
 from gpu_smds.geometry.joined_ends import warn_of_joined_ends
 from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.maps.fitted_map import FittedMap
+from gpu_smds.maps.omitted_rows import Left, Omission, omits
 from gpu_smds.sites.array import Block
 from gpu_smds.sites.centred import CentredStates
-from gpu_smds.sites.checkpoint import Checkpoint, fingerprint
+from gpu_smds.sites.checkpoint import Checkpoint, fingerprint, kept
 from gpu_smds.sites.job import Job
 from gpu_smds.sites.memory import most_sites
 from gpu_smds.sites.place import Place
@@ -44,10 +45,13 @@ def fit_map(
     progress: Progress = False,
     checkpoint: str | Path | Checkpoint | None = None,
     solver: Any = None,
+    non_finite: str = "undefined",
 ) -> FittedMap:
     """Fit one SMDS map per site on all samples.
 
-    Arguments are those of :func:`score_map`, with one manifold and one alpha.
+    Arguments are those of :func:`score_map`, with one manifold and one alpha. With
+    ``non_finite="omit"``, the map of a site with rows that are not finite is that of a call on its
+    other rows; :func:`transfer_map` with ``cv`` refits from all rows, and leaves it undefined.
 
     Returns
     -------
@@ -71,9 +75,16 @@ def fit_map(
             f"all labels fall on one point of the {shape.name} manifold, to within 1e-12"
         )
     how.refuse_incomplete(embedding, shape.name)
-    maps = fit_sites(place, slice(0, sites.n), embedding, how, progress, checkpoint)
-    if not embedding.determined:
-        maps.status.clamp_(min=int(Status.UNDETERMINED))
+    omission = Omission.of(place) if omits(non_finite) else None
+    with kept(checkpoint) as done:
+        maps = fit_sites(place, slice(0, sites.n), embedding, how, progress, done)
+        if omission is not None:
+            maps = maps.copy()  # a checkpoint holds those of the pass over all sites
+        if not embedding.determined:
+            maps.status.clamp_(min=int(Status.UNDETERMINED))
+        if omission is not None:
+            for left in omission.parts(place, labels, maps.status, progress):
+                _fit_left(left, shape.embed(labels[left.rows], place.device), how, maps)
     return FittedMap(
         maps.Wt.mT.reshape(*sites.site_shape, maps.Wt.shape[-1], sites.d),
         maps.mean.reshape(*sites.site_shape, sites.d),
@@ -83,7 +94,20 @@ def fit_map(
         shape,
         how,
         source=(X, labels),
+        omitted=None if omission is None else omission.at(sites.site_shape),
     )
+
+
+def _fit_left(left: Left, embedding: Embedding, how: SolverSpec, maps: SiteMaps) -> None:
+    """Write the maps of some sites, fitted to the embedding of the rows that are left."""
+    if embedding.degenerate:
+        maps.status[left.sites] = int(Status.DEGENERATE_LABELS)
+        return
+    found = fit_sites(left.place, slice(0, len(left.rows)), embedding, how)
+    if not embedding.determined:
+        found.status.clamp_(min=int(Status.UNDETERMINED))
+    maps.Wt[left.sites], maps.status[left.sites] = found.Wt, found.status
+    maps.mean[left.sites], maps.scale[left.sites] = found.mean, found.scale
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,10 @@ class SiteMaps:
     mean: Tensor
     scale: Tensor
     status: Tensor
+
+    def copy(self) -> SiteMaps:
+        """The same maps in memory of their own."""
+        return SiteMaps(self.Wt.clone(), self.mean.clone(), self.scale.clone(), self.status.clone())
 
     def by_lead(self, n_last: int) -> tuple[Tensor, Tensor]:
         """Maps ``(lead, n_last, d, k)``, zero where undefined, and status ``(lead, n_last)``."""

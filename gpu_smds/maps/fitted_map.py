@@ -49,6 +49,10 @@ class FittedMap:
         ``(*sites)`` int8 values of :class:`gpu_smds.Status`.
     manifold, solver
         How it was fitted.
+    omitted
+        ``(*sites)`` int64 numbers of rows that were left out at each site, if
+        ``non_finite="omit"`` asked for that; else None. Such a map is fitted to the embedding of
+        the labels that are left, and not to ``Y``.
     """
 
     W: Tensor
@@ -60,6 +64,7 @@ class FittedMap:
     solver: SolverSpec
     # Data on which transfer_map(cv=...) refits; references, not copies, and never saved.
     source: tuple[Any, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    omitted: np.ndarray | None = None
 
     @property
     def site_shape(self) -> tuple[int, ...]:
@@ -126,6 +131,8 @@ class FittedMap:
         }
         tensors = {n: getattr(self, n).cpu().numpy() for n in _ARRAYS}
         tensors["status"] = self.status
+        if self.omitted is not None:
+            tensors["omitted"] = self.omitted
         save_tensors(path, _KIND, tensors, header)
 
     @classmethod
@@ -143,6 +150,9 @@ class FittedMap:
             status = arrays["status"].reshape(sites)  # a file stores () as (1,)
             _check_arrays(arrays, (*sites, d))
             check_statuses(status)
+            omitted = arrays.get("omitted")
+            if omitted is not None and (omitted.dtype != np.int64 or (omitted < 0).any()):
+                raise ValueError("the numbers of omitted rows are none")
             solver = SolverSpec.from_json(facts)
             source = from_json(facts["manifold"])
             columns = arrays["Y"].shape[-1]
@@ -161,6 +171,7 @@ class FittedMap:
                 status,
                 manifold=Manifold(str(facts["name"]), source, int(facts["n_components"])),
                 solver=solver,
+                omitted=None if omitted is None else omitted.reshape(sites),
             )
 
 

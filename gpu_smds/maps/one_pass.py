@@ -11,7 +11,7 @@ from gpu_smds.maps.fitted_map import FittedMap
 from gpu_smds.maps.score import ScorePlan
 from gpu_smds.maps.score_map import ScoreMap
 from gpu_smds.maps.transfer import TransferPlan
-from gpu_smds.sites.checkpoint import Checkpoint
+from gpu_smds.sites.checkpoint import Checkpoint, kept
 from gpu_smds.sites.place import Place
 
 
@@ -64,7 +64,11 @@ class OnePass:
     ) -> None:
         """Go through the states once; arguments as in :func:`gpu_smds.score_map`."""
         jobs = [plan.job for plan in self._plans]
-        self.shares = self._place.run(jobs, "scoring", progress, checkpoint)
+        with kept(checkpoint) as done:
+            self.shares = self._place.run(jobs, "scoring", progress, done)
+            for plan in self._plans:
+                if isinstance(plan, ScorePlan):
+                    plan.finish(progress)
         self._done = True
 
     def _add(self, plan: ScorePlan | TransferPlan) -> Callable[[], ScoreMap]:

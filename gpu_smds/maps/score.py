@@ -12,8 +12,9 @@ import torch
 from gpu_smds._progress import Progress
 from gpu_smds.crossval.question import Question
 from gpu_smds.crossval.score_job import ScoreJob
+from gpu_smds.maps.omitted_rows import Omission, omits
 from gpu_smds.maps.score_map import ScoreMap
-from gpu_smds.sites.checkpoint import Checkpoint
+from gpu_smds.sites.checkpoint import Checkpoint, kept
 from gpu_smds.sites.job import Job
 from gpu_smds.sites.place import Place
 from gpu_smds.solvers.spec import SolverSpec
@@ -36,6 +37,7 @@ def score_map(
     progress: Progress = False,
     checkpoint: str | Path | Checkpoint | None = None,
     solver: Any = None,
+    non_finite: str = "undefined",
 ) -> ScoreMap:
     """Cross-validated SMDS score of every site.
 
@@ -92,6 +94,14 @@ def score_map(
         ``PLSRegression``. Its latent variables are the projection: two by default, or the number
         that ``solver=gpu_smds.PartialLeastSquares(n_latent=...)`` gives (``n_components`` is the
         width of the embedding). ``alpha`` and ``standardize`` then have no effect.
+    non_finite
+        What is done about rows (samples) that hold NaN or inf at a site. "undefined" gives the site
+        no score. "omit" leaves these rows out there, of training and test parts, and counts them in
+        :attr:`ScoreMap.omitted`: the score is that of a call on the rows that are left, with what
+        is left of the same folds. Shapes that map labels to [0, 1] then do so by the labels that
+        are left; a ``period`` is kept. A site with too few rows left has a status that says so. The
+        other sites keep every bit. What is left out is computed after all other sites, and again
+        if the call is interrupted then.
 
     Lists of manifolds, metrics or alphas each add a leading axis and share one Gram matrix.
 
@@ -109,8 +119,10 @@ def score_map(
     place = Place.of(X, device, memory_budget)
     question = Question.of(place.sites.n, y, manifold, metric, cv, groups, n_components)
     how = SolverSpec.of(alpha, orthonormal, standardize, dtype, solver)
-    plan = ScorePlan.of(place, question, how)
-    place.run([plan.job], "scoring", progress, checkpoint)
+    plan = ScorePlan.of(place, question, how, omits(non_finite))
+    with kept(checkpoint) as done:
+        place.run([plan.job], "scoring", progress, done)
+        plan.finish(progress)
     return plan.result()
 
 
@@ -129,13 +141,19 @@ class ScorePlan:
     _question: Question
     _solver: SolverSpec
     _scores: ScoreJob
+    # Results with rows left out. A checkpoint holds those of the job, which stay as they are.
+    _final: ScoreJob
+    _omission: Omission | None
 
     @classmethod
-    def of(cls, place: Place, question: Question, solver: SolverSpec) -> Self:
-        """Plan the scores of all sites."""
+    def of(cls, place: Place, question: Question, solver: SolverSpec, omit: bool = False) -> Self:
+        """Plan the scores of all sites; ``omit`` says that rows may be left out."""
         ideals = question.ideals(solver, place.device, place.budget)
         scores = ScoreJob.of(place, question, solver, ideals)
-        return cls(scores.job(place, question), place, question, solver, scores)
+        omission = Omission.of(place) if omit else None
+        final = scores.empty_like() if omit else scores
+        job = scores.job(place, question)
+        return cls(job, place, question, solver, scores, final, omission)
 
     @classmethod
     def asked(cls, place: Place, y: Any, *arguments: Any, **named: Any) -> Self:
@@ -155,11 +173,24 @@ class ScorePlan:
             for names in (_OF_THE_QUESTION, _OF_THE_SOLVER)
         )
         question = Question.of(place.sites.n, y, *of_question)
-        return cls.of(place, question, SolverSpec.of(*of_solver))
+        omit = omits(bound.arguments["non_finite"])
+        return cls.of(place, question, SolverSpec.of(*of_solver), omit)
+
+    def finish(self, progress: Progress = False) -> None:
+        """Compute the sites of which rows are left out, once the job has run."""
+        if self._omission is None:
+            return
+        final, labels = self._final, self._question.labels
+        final.take(slice(None), self._scores)
+        for left in self._omission.parts(self._place, labels, final.status, progress):
+            question = self._question.keeping(left.rows)
+            plan = type(self).of(left.place, question, self._solver)
+            left.place.run([plan.job], "scoring")
+            final.take(left.sites, plan._scores)
 
     def result(self) -> ScoreMap:
         """The scores, once the job has run."""
-        scores, status = self._scores.arrays()
+        scores, status = self._final.arrays()
         # Each list that was given is an axis; the other axes have length 1 and are dropped.
         listed = self._question.lists | ({"alpha"} if self._solver.many else set())
         coords: dict[str, list[Any]] = {
@@ -182,6 +213,7 @@ class ScorePlan:
             dims,
             coords,
             fold_sizes=self._question.folds.sizes,
+            omitted=None if self._omission is None else self._omission.at(site_shape),
         )
 
 

@@ -33,7 +33,11 @@ class ScoreMap:
     metadata
         JSON-able facts that travel with :meth:`save`.
     fold_sizes
-        ``(folds, 2)`` numbers of training and test samples, where known.
+        ``(folds, 2)`` numbers of training and test samples, where known. Rows that are left out at
+        a site are counted here.
+    omitted
+        ``(*sites)`` int64 numbers of rows that were left out at each site, if
+        ``non_finite="omit"`` asked for that; else None.
     """
 
     scores: np.ndarray
@@ -42,6 +46,7 @@ class ScoreMap:
     coords: Mapping[str, list[Any]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fold_sizes: np.ndarray | None = None
+    omitted: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         expected = tuple(
@@ -52,6 +57,9 @@ class ScoreMap:
                 f"status has shape {self.status.shape}, but scores {self.scores.shape} with dims "
                 f"{self.dims} need {expected}"
             )
+        sites = self.scores.shape[self.dims.index("fold") + 1 :]
+        if self.omitted is not None and self.omitted.shape != sites:
+            raise ValueError(f"omitted has shape {self.omitted.shape}, but the sites are {sites}")
 
     @property
     def mean(self) -> np.ndarray:
@@ -102,13 +110,15 @@ class ScoreMap:
             "status": self.status.tolist(),
             "status_names": {int(s): s.name.lower() for s in Status},
             "metadata": dict(self.metadata),
+            **({} if self.omitted is None else {"omitted": self.omitted.tolist()}),
         }
 
     def save(self, path: str | Path | File) -> None:
         """Write a safetensors file, atomically; names and metadata are JSON in its header."""
         sizes = {} if self.fold_sizes is None else {"fold_sizes": self.fold_sizes}
         header = {"dims": self.dims, "coords": self.coords, "metadata": self.metadata}
-        tensors = {"scores": self.scores, "status": self.status} | sizes
+        omitted = {} if self.omitted is None else {"omitted": self.omitted}
+        tensors = {"scores": self.scores, "status": self.status} | sizes | omitted
         save_tensors(path, _KIND, tensors, header)
 
     @classmethod
@@ -132,13 +142,18 @@ class ScoreMap:
         KeyError, TypeError, ValueError
             The file is forged or damaged.
         """
+        dims = tuple(facts["dims"])
+        omitted = tensors.get("omitted")
+        if omitted is not None:  # a file stores () as (1,)
+            omitted = omitted.reshape(tensors["scores"].shape[dims.index("fold") + 1 :])
         found = cls(
             tensors["scores"],
             tensors["status"],
-            tuple(facts["dims"]),
+            dims,
             dict(facts["coords"]),
             dict(facts["metadata"]),
             tensors.get("fold_sizes"),
+            omitted,
         )
         for name, values in found.coords.items():
             if not isinstance(values, list) or any(isinstance(v, list | dict) for v in values):
@@ -149,11 +164,13 @@ class ScoreMap:
         sizes = found.fold_sizes
         if found.scores.dtype != np.float64 or (sizes is not None and sizes.shape != (n_folds, 2)):
             raise ValueError("scores are not float64, or the fold sizes do not fit")
+        if omitted is not None and (omitted.dtype != np.int64 or (omitted < 0).any()):
+            raise ValueError("the numbers of omitted rows are none")
         check_statuses(found.status)
         return found
 
 
 def _jsonable(values: np.ndarray) -> Any:
-    plain = values.astype(object)
+    plain = np.asarray(values, dtype=object)  # the mean without site axes is a number
     plain[~np.isfinite(values)] = None
     return plain.tolist()

@@ -1,6 +1,7 @@
 """Hidden states as an array of sites, read block by block.
 
-``Sites.raw`` is the only reader of X, and only :mod:`gpu_smds.sites.run_jobs` calls it.
+``Sites.raw`` is the only reader of X. Only :mod:`gpu_smds.sites.run_jobs` calls it, and, for sites
+of which rows are left out, :mod:`gpu_smds.sites.finite_rows`.
 """
 
 from __future__ import annotations
