@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
-from experiments.figures.fonts import drawable
+from experiments.figures.labels import short
 from experiments.figures.style import INK, LABEL, TEXT, new_figure, save
 from gpu_smds._files import File
 
@@ -20,6 +20,9 @@ from gpu_smds._files import File
 RING = (1.52, 1.64)
 NAMES = 1.87
 EDGE = 2.08
+# More letters than have room in the middle of NAMES, and where such a name begins.
+LONG = 6
+BESIDE = 1.72
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ def _paint(ax: Axes, panel: CirclePanel, tick_labels: Sequence[tuple[str, float]
             color="#444444",
         )
     ax.set_title(
-        f"{drawable(panel.title)}\nscore {panel.score:.2f}",
+        f"{short(panel.title)}\nscore {panel.score:.2f}",
         fontsize=LABEL,
         color=INK,
         parse_math=False,
@@ -212,13 +215,20 @@ def _name_sectors(ax: Axes, tick_labels: Sequence[tuple[str, float]]) -> None:
     ends = np.append(starts[1:], starts[:1] + 1)
     for (name, start), end in zip(tick_labels, ends, strict=True):
         ax.plot(*np.stack([on_circle(start, r) for r in RING]).T, color="white", linewidth=1)
-        x, y = on_circle((start + end) / 2, NAMES)
+        middle = (start + end) / 2
+        x, y = on_circle(middle, BESIDE if len(name) > LONG else NAMES)
+        # A long name begins or ends beside the ring, so that it does not run across it.
+        ha, va = "center", "center"
+        if len(name) > LONG and abs(x) > 0.5:
+            ha = "left" if x > 0 else "right"
+        elif len(name) > LONG:
+            va = "bottom" if y > 0 else "top"
         ax.text(
             x,
             y,
-            drawable(name),
-            ha="center",
-            va="center",
+            short(name),
+            ha=ha,
+            va=va,
             fontsize=TEXT,
             color="#444444",
             parse_math=False,

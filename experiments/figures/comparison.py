@@ -15,9 +15,11 @@ from experiments.figures.heatmap import checked, legend_of_map, mark, paint_map
 from experiments.figures.labels import Positions, fit_labels, positions
 from experiments.figures.style import (
     INK,
+    LABEL,
     MARKERS,
     SERIES,
     TEXT,
+    WIDTH,
     dress,
     dress_colorbar,
     dress_curves,
@@ -26,10 +28,13 @@ from experiments.figures.style import (
     readable_on,
     save,
 )
+from experiments.visible import visible
 from gpu_smds._files import File
 
 ROLES = ("source", "distractor", "destination")
 PER_ROW = 3
+#: Inches: what the lower panel's title leaves for the names of the models, and an entry's mark.
+BESIDE_TITLE, HANDLE = 6.0, 0.55
 
 
 class Model(TypedDict):
@@ -64,10 +69,15 @@ def draw_comparison(
     figure = new_figure(title, caption, height=3.9 + 3.3 * rows)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.05] * rows + [1])
     tops = [figure.add_subplot(grid[i // columns, i % columns]) for i in range(len(models))]
+    room = (WIDTH - 1.4) / columns
     for i, (ax, model, values) in enumerate(zip(tops, models, maps, strict=True)):
         mesh = paint_map(ax, values, rows=_edges(_depth(model["layers"])))
         ax.set_yticks(np.linspace(0, 1, 6) if i % columns == 0 else [])
-        dress(ax, ylabel="relative depth" if i % columns == 0 else "", title=model["name"])
+        dress(
+            ax,
+            ylabel="relative depth" if i % columns == 0 else "",
+            title=_cut(model["name"], LABEL, room),
+        )
         mark(ax, names[i], ROLES)
     dress_colorbar(figure.colorbar(mesh, ax=tops, pad=0.01, aspect=25 * rows), "score")
 
@@ -115,7 +125,7 @@ def _curves(ax: Axes, models: Sequence[Model], best: Sequence[np.ndarray]) -> No
             marker=MARKERS[i % len(MARKERS)],
             markersize=3.5,
             linewidth=1.4,
-            label=drawable(model["name"]),
+            label=_cut(model["name"]),
             zorder=4,
         )
     ax.set_xlim(-0.6, len(best[0]) - 0.4)
@@ -139,7 +149,7 @@ def _bars(
                 0 if undefined else score,
                 width=0.92 * width,
                 color=SERIES[i % len(SERIES)],
-                label=drawable(model["name"]) if place == 0 else None,
+                label=_cut(model["name"]) if place == 0 else None,
             )
             ax.text(
                 place + shift,
@@ -164,13 +174,20 @@ def _bars(
     _finish(ax)
 
 
+def _cut(name: str, size: float = TEXT, room: float = BESIDE_TITLE - HANDLE) -> str:
+    """Cut a name in the middle, where it has no room of so many inches."""
+    return visible(drawable(name), int(room * 72 / (0.56 * size)))
+
+
 def _finish(ax: Axes) -> None:
     dress_curves(ax)
+    names = ax.get_legend_handles_labels()[1]
+    widest = HANDLE + 0.56 * TEXT / 72 * max(map(len, names), default=0)
     legend = ax.legend(
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
         borderaxespad=0.1,
-        ncols=PER_ROW,
+        ncols=max(1, min(PER_ROW, int(BESIDE_TITLE / widest))),
         fontsize=TEXT,
         labelcolor=INK,
         frameon=False,

@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Patch, Rectangle
+from rich.cells import chop_cells
 
 from experiments.figures.labels import Positions, fit_labels, positions
 from experiments.figures.style import (
@@ -37,6 +38,8 @@ COLOURS = LinearSegmentedColormap.from_list(
     "white-yellow-green", ["#ffffff", "#fff3a3", "#b9dd6f", "#4fae4a", "#0d5a2b"]
 )
 DIAGONAL = "#c4c4c4"
+#: Letters that have room beside the matrix.
+MARGIN = 12
 
 
 def draw_similarity(
@@ -151,7 +154,8 @@ def _box(ax: Axes, names: Positions, words: Sequence[str], value: float) -> None
     said = "undefined" if np.isnan(value) else f"{value:.3f}"
     height = 1 - (row + 0.5) / len(names.texts)
     ax.annotate(
-        f"{names.word(words, 'source')} –\n{names.word(words, 'destination')}:\n{said}",
+        f"{_broken(names.word(words, 'source'))} –\n"
+        f"{_broken(names.word(words, 'destination'))}:\n{said}",
         xy=(column + 0.5, row),
         xytext=(1.03, float(np.clip(height, 0.72, 0.95))),
         textcoords="axes fraction",
@@ -171,3 +175,8 @@ def _box(ax: Axes, names: Positions, words: Sequence[str], value: float) -> None
         },
         zorder=5,
     )
+
+
+def _broken(word: str) -> str:
+    """Break a word into lines that fit the margin."""
+    return "\n".join(chop_cells(word, MARGIN))

@@ -161,7 +161,14 @@ def _ticks(
     if study_labels:
         starts = [(start - low) / (high - low) for start in month_starts()]
         return [(name[:3], s) for s, name in zip(starts, MONTHS, strict=True)]
-    return [(f"{low + share * (high - low):.3g}", share) for share in (0, 0.25, 0.5, 0.75)]
+    # As many digits as tell the numbers apart; the ends of a turn meet at the top.
+    largest = max(abs(low), abs(high))
+    digits = 3 + max(0, int(np.log10(largest / (high - low))))
+    if largest < 1e6:
+        digits = max(digits, len(f"{largest:.0f}"))
+    values = [f"{low + share * (high - low):.{digits}g}" for share in (0, 0.25, 0.5, 0.75, 1)]
+    values[0] = f"{values.pop()} | {values[0]}"
+    return [(value, i / 4 - 0.125) for i, value in enumerate(values)]
 
 
 def _steps(period: float) -> list[tuple[str, float]]:

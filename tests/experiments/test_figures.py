@@ -388,6 +388,48 @@ def test_labels_that_fonts_and_formulas_stumble_on(tmp_path):
         )
 
 
+def test_long_names_stay_within_the_figure_and_apart(drawn):
+    long = "a-long-name-of-somebody/and-of-a-model-that-is-longer-"
+    mean, ok = scores(3)
+    words = ["x" * 60, *WORDS[1:]]
+    marks = {"source": 0, "destination": 7}
+    models = [
+        figures.Model(
+            name=f"{long}{i}", mean=mean, ok=ok, layers=range(3), words=words, landmarks=marks
+        )
+        for i in range(3)
+    ]
+    figures.draw_comparison("", models, title="t")
+    turns = np.linspace(0, 1, 20, endpoint=False)
+    panel = figures.CirclePanel(long, circle.on_circle(turns), None, turns, 1.0)
+    names = [(long, -0.125), (long, 0.125), (long, 0.375), (long, 0.625)]
+    figures.draw_circle("", [panel, panel, panel], names, title="t")
+    values = np.ones((len(words), len(words)))
+    figures.draw_similarity("", values, words, words, marks, 0, title="t")
+    for figure in drawn:
+        figure.canvas.draw()
+        titles = [ax.title if ax.title.get_text() else ax._left_title for ax in figure.axes]
+        boxes = [t.get_window_extent() for t in titles if t.get_text()]
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+        for ax in figure.axes:
+            boxes += [text.get_window_extent() for text in ax.texts]
+            if (legend := ax.get_legend()) is not None:
+                boxes.append(legend.get_window_extent())
+                assert not legend.get_window_extent().overlaps(ax._left_title.get_window_extent())
+        for box in boxes:
+            assert box.x0 >= 0
+            assert box.x1 <= figure.bbox.x1
+    shown = [ax.get_title(loc="left") for ax in drawn[0].axes[:3]]
+    assert len(set(shown)) == 3  # a name is cut in the middle
+    # No name of a circle runs across its ring.
+    ax = drawn[1].axes[0]
+    centre = ax.transData.transform([[0, 0], [0, circle.RING[1]]])
+    for text in ax.texts:
+        box = text.get_window_extent()
+        away = np.hypot(*(np.clip(centre[0], box.min, box.max) - centre[0]))
+        assert away > centre[1][1] - centre[0][1]
+
+
 def test_landmarks_keep_their_labels_among_very_many_positions(drawn):
     count = 150
     words = [f"word{i}" for i in range(count)]

@@ -13,7 +13,7 @@ from tiny_models import save_tiny
 from experiments.designs.circle import circle
 from experiments.designs.setting import Setting, folds
 from experiments.options import Options
-from experiments.reports.drawing import _steps
+from experiments.reports.drawing import _steps, _ticks
 from experiments.runs.periods import missing_period
 from experiments.settings import read_settings
 from extract import HiddenStates, UsageError, study_prompts
@@ -160,3 +160,17 @@ def test_labels_around_the_circle():
     assert [name for name, _ in _steps(1)] == ["0", "0.25", "0.5", "0.75"]
     assert [name for name, _ in _steps(365.2425)] == ["0", "91.3", "183", "274"]
     assert len(_steps(13)) == 4
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "names"),
+    [
+        (0, 1, ["1 | 0", "0.25", "0.5", "0.75"]),
+        (20000, 20040, ["20040 | 20000", "20010", "20020", "20030"]),
+        (1e9, 1e9 + 8, ["1000000008 | 1000000000", "1000000002", "1000000004", "1000000006"]),
+        (1e-9, 3e-9, ["3e-09 | 1e-09", "1.5e-09", "2e-09", "2.5e-09"]),
+    ],
+)
+def test_labels_without_a_period_stand_where_they_are(low, high, names):
+    starts = [-0.125, 0.125, 0.375, 0.625]
+    assert _ticks(low, high, False, None) == list(zip(names, starts, strict=True))
