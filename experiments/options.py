@@ -216,9 +216,10 @@ class Options:
         "Sentences",
         _EVERY,
         str,
-        "Columns: the same word in every sentence, or the plain token index.",
+        "Columns: the same word in every sentence; slots and the last token, where the wording "
+        "differs; or the plain token index.",
         "word",
-        choices=("word", "raw"),
+        choices=("word", "slots", "raw"),
     )
     chat: bool = _option(
         "Sentences",

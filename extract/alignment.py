@@ -2,6 +2,8 @@
 
 By word: every column is the same word, the last token of the same slot, or the same special token
 in every sentence; the last token of the sentences is always a column.
+By slot: the last token of each slot, wherever it stands, and the last token of the sentence; the
+words around them may differ.
 Raw: column i is token i, as the study had it, which mixes words where tokenizers split numbers
 or names into several tokens.
 """
@@ -41,7 +43,7 @@ class Positions:
     Attributes
     ----------
     mode
-        "word" or "raw".
+        "word", "slots" or "raw".
     words
         Per column the word or slot; with raw positions that of the first sentence.
     tokens
@@ -110,7 +112,7 @@ def align(
     prompts, tokens
         The sentences, and :func:`extract.tokenize` of them.
     mode
-        "word" or "raw".
+        "word", "slots" or "raw".
     source, destination, distractor
         Words, slots or special tokens; ``"<last>"`` is the last token.
     words_only
@@ -134,9 +136,11 @@ def align(
             )
             return replace(found, report=(*found.report, line))
         return found
+    if mode == "slots":
+        return _slots(prompts, tokens, asked)
     if mode == "raw":
         return _raw(prompts, tokens, asked)
-    raise UsageError(f"positions must be word or raw, got {mode!r}")
+    raise UsageError(f"positions must be word, slots or raw, got {mode!r}")
 
 
 def _align_words(
@@ -170,7 +174,7 @@ def _align_words(
                 columns.append((name, column))
         found.append((parts[j], name, len(columns) - 1))
     first, named = _first_of(found), _first_of(marked)
-    report = _lengths(tokens) + _varying(prompts, counts)
+    report = _lengths(tokens) + _varying(prompts.units, counts)
     if not words_only:
         columns += _last_column(tokens, columns)
         named[LAST] = len(columns) - 1
@@ -284,6 +288,28 @@ def _last_column(tokens: Tokens, columns: Sequence[Column]) -> list[Column]:
     return [(tokens.marks.get(kinds.pop(), LAST) if len(kinds) == 1 else LAST, last)]
 
 
+def _slots(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Positions:
+    slots = list(dict.fromkeys(slots_in_order(prompts)))
+    if not slots:
+        raise UsageError(
+            "--positions slots needs slots: columns of the table whose values stand in the texts"
+        )
+    at = [prompts.units.index(slot) for slot in slots]  # the first time that each of them stands
+    counts, last = [], []
+    for words in word_tokens(prompts, tokens):
+        counts.append([len(words[j]) for j in at])
+        last.append([words[j][-1] for j in at])
+    # In the order of the first sentence.
+    order = np.argsort(last[0], kind="stable").tolist()
+    columns: list[Column] = [(slots[k], np.array([row[k] for row in last])) for k in order]
+    columns += _last_column(tokens, columns)
+    first = {slots[k]: column for column, k in enumerate(order)}
+    named = {LAST: len(columns) - 1}
+    landmarks = landmarks_of(first, [slots[k] for k in order], *asked, named, needed_last=True)
+    report = _lengths(tokens) + _varying(slots, np.array(counts))
+    return _positions("slots", tokens, columns, first, landmarks, report, named)
+
+
 def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Positions:
     n, width = len(tokens), max(len(row) for row in tokens.ids)
     columns = np.broadcast_to(np.arange(width), (n, width)).copy()
@@ -346,10 +372,10 @@ def _lengths(tokens: Tokens) -> list[str]:
     ]
 
 
-def _varying(prompts: Prompts, counts: np.ndarray) -> list[str]:
+def _varying(units: Sequence[str], counts: np.ndarray) -> list[str]:
     """Which slots have how many tokens, where that varies."""
     lines: dict[str, None] = {}
-    for j, name in enumerate(prompts.units):
+    for j, name in enumerate(units):
         found = sorted(set(counts[:, j].tolist()))
         if len(found) > 1:
             lines[f"{name} has {' or '.join(map(str, found))} tokens"] = None

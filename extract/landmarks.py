@@ -37,7 +37,7 @@ def landmarks_of(
         Columns of special tokens and of the last token, by their names.
     needed_last
         Whether the label is needed at the last token, where no destination is named; otherwise
-        that is the last word.
+        that is the last word, unless the source is.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def landmarks_of(
     listed = ", ".join([*words, *(name for name in named or {} if name not in first)])
     wanted: dict[str, tuple[str, str, Sequence[str]]] = {
         "source": (source, SOURCE, slots[:1]),
-        "destination": (destination, DESTINATION, [LAST] if needed_last else words[-1:]),
+        "destination": (destination, DESTINATION, [*([] if needed_last else words[-1:]), LAST]),
         "distractor": (distractor, DISTRACTOR, []),
     }
     alike = {composed(name): name for name in every}
@@ -58,7 +58,9 @@ def landmarks_of(
         name = alike.get(composed(asked), asked)
         if name not in every and name != default:
             raise UsageError(f"no word {name!r} for the {role}; there are: {listed}")
-        for candidate in [name, *substitute]:
+        # Nothing is told by the source and itself.
+        others = [word for word in substitute if every.get(word) not in found.values()]
+        for candidate in [name, *others]:
             if candidate in every:
                 found.setdefault(role, every[candidate])
     if "source" not in found:

@@ -24,6 +24,7 @@ def read_prompts(
     path: str | Path,
     align: bool = True,
     *,
+    slots_only: bool = False,
     text: str | None = None,
     label: Sequence[str] = (),
     ignore: Sequence[str] = (),
@@ -52,6 +53,9 @@ def read_prompts(
         A ``.csv``, ``.tsv``, ``.txt`` or ``.jsonl`` file.
     align
         False skips the alignment, for raw token positions: the prompts then have no words.
+    slots_only
+        The texts may differ in whatever they like: their words are the slots alone, each where it
+        stands first.
     text, label, ignore
         Columns of the text and of the labels, where they have other names, and those that are no
         slots. An item of ``label`` or ``ignore`` may list several, separated by commas.
@@ -86,6 +90,8 @@ def read_prompts(
     units = [
         _units(where, text, {name: slots[name] for name in names}) for where, text, slots in rows
     ]
+    if slots_only:
+        units = [_first_slots(sentence, units[0]) for sentence in units]
     kinds = _common_units(rows, units)
     spans = np.array([[(start, end) for _, _, start, end in u] for u in units], dtype=np.int64)
     for j, (name, is_slot) in enumerate(kinds):
@@ -149,6 +155,15 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
     return with_words(text, taken)
 
 
+def _first_slots(sentence: list[Unit], first: list[Unit]) -> list[Unit]:
+    """Each slot where it stands first in a sentence, in the order of the first sentence."""
+    found: dict[str, Unit] = {}
+    for unit in sentence:
+        if unit[1]:
+            found.setdefault(unit[0], unit)
+    return [found[name] for name in dict.fromkeys(name for name, is_slot, *_ in first if is_slot)]
+
+
 def _common_units(rows: list[Row], units: list[list[Unit]]) -> list[tuple[str, bool]]:
     """Names of the words that all sentences share, differing words as slots."""
     first = units[0]
@@ -157,7 +172,8 @@ def _common_units(rows: list[Row], units: list[list[Unit]]) -> list[tuple[str, b
         if len(sentence) != len(first):
             raise UsageError(
                 f"{where}: has {len(sentence)} words where the first sentence has {len(first)} "
-                f"({_short(text)}): declare what varies as slots, or use --positions raw"
+                f"({_short(text)}): declare what varies as slots, and use --positions slots where "
+                "the wording differs too"
             )
     for j, (name, is_slot, _, _) in enumerate(first):
         differs = False
@@ -165,7 +181,8 @@ def _common_units(rows: list[Row], units: list[list[Unit]]) -> list[tuple[str, b
             if sentence[j][1] != is_slot or (is_slot and sentence[j][0] != name):
                 raise UsageError(
                     f"{where}: word {j + 1} is {sentence[j][0]!r} where the first sentence has "
-                    f"{name!r} ({_short(text)}): slots must stand at the same place"
+                    f"{name!r} ({_short(text)}): slots must stand at the same place, unless you "
+                    "use --positions slots"
                 )
             differs |= sentence[j][0] != name
         common.append((f"word_{j + 1}", True) if differs else (name, is_slot))

@@ -36,6 +36,8 @@ def sentences_of(options: Options, say: Callable[[str], None] | None = None) -> 
         return fill_template(options.template, options.table, **columns)
     assert options.prompts is not None
     columns["text"] = options.text
+    if options.positions == "slots":
+        return read_prompts(options.prompts, slots_only=True, **columns)
     if options.positions == "raw":
         try:
             return read_prompts(options.prompts, **columns)
@@ -63,6 +65,10 @@ def with_task(command: str, options: Options) -> Options:
                     f"{', '.join(manifold_names())}"
                 )
     asked: dict[str, Any] = {role: getattr(task, role) for role in ROLES}
+    if options.positions == "slots":  # where other words have no column
+        asked = {
+            role: word for role, word in asked.items() if role == "source" or word in task.values
+        }
     asked["manifold"] = task.manifold
     if command == "discover":
         asked["manifolds"] = tuple(task.shapes)

@@ -96,7 +96,7 @@ def columns_of(run: Run, options: Options) -> Columns:
             options.destination,
             options.distractor,
             named,
-            options.chat,
+            options.chat or facts.get("mode") == "slots",
         )
     return Columns(tuple(facts["words"]), tuple(facts["tokens"]), landmarks)
 

@@ -111,11 +111,12 @@ def test_own_sentences_get_substitutes(tokenized, tmp_path):
     prompts = read_prompts(path)
     positions = align(prompts, tokenize(prompts, tokenizer))
     words = {role: positions.words[c] for role, c in positions.landmarks.items()}
-    assert words == {"source": "word_3", "destination": "word_3"}
+    # The source is the last word; where it is needed, if anywhere, is behind it.
+    assert words == {"source": "word_3", "destination": "."}
 
 
 def test_unknown_mode(tokenized):
-    with pytest.raises(UsageError, match="word or raw"):
+    with pytest.raises(UsageError, match="word, slots or raw"):
         align(PROMPTS, tokenized[1], "columns")
 
 
@@ -204,8 +205,10 @@ def test_the_last_token_is_a_column_though_it_is_white_space(tokenized, tmp_path
     assert any(
         "belong to no word, such as white space: no column" in line for line in positions.report
     )
-    # Where nobody asks for it, the destination is the last word.
-    assert positions.words[align(prompts, tokens).landmarks["destination"]] == "Colour"
+    # Where nobody asks for it, the destination is the last word that is not the source.
+    assert align(prompts, tokens).landmarks["destination"] == len(positions) - 1
+    other = align(prompts, tokens, source="like")
+    assert positions.words[other.landmarks["destination"]] == "Colour"
 
 
 def test_nothing_is_added_where_the_last_token_is_a_word_of_all_sentences(tokenized):
@@ -271,3 +274,67 @@ def test_sentences_that_end_in_different_ways(chat):
     assert positions.words[-1] == LAST
     assert positions.columns[:, -1].tolist() == [len(ids) - 1 for ids in tokens.ids]
     assert _token_at(chat, tokens, positions, -1)[1:] == ["<|im_end|>", "\n"]
+
+
+def test_slots_of_sentences_that_differ(tokenized, tmp_path):
+    tokenizer, _, _ = tokenized
+    texts = {
+        "Anna likes the dark blue most of all": ("Anna", "dark blue"),
+        "It is red that Paul would like.\n": ("Paul", "red"),
+        "Lisa? Green, says Lisa": ("Lisa", "Green"),
+    }
+    path = tmp_path / "own.jsonl"
+    lines = [
+        json.dumps({"text": text, "label": i, "Colour": colour, "Name": name})
+        for i, (text, (name, colour)) in enumerate(texts.items())
+    ]
+    path.write_text("\n".join(lines))
+    with pytest.raises(UsageError, match="--positions slots where the wording differs too"):
+        read_prompts(path)
+    prompts = read_prompts(path, slots_only=True)
+    assert prompts.units == ("Name", "Colour")  # as the first sentence has them
+    tokens = tokenize(prompts, tokenizer)
+    positions = align(prompts, tokens, "slots")
+    assert positions.words == ("Name", "Colour", LAST)
+    assert positions.landmarks == {"source": 0, "destination": 2}
+    for column, slot in enumerate(("Name", "Colour")):
+        ends = zip(
+            _token_at(tokenizer, tokens, positions, column), prompts.slots[slot], strict=True
+        )
+        assert all(token.strip() and value.endswith(token.strip()) for token, value in ends)
+    # The first "Lisa" is meant, not the last; and the second sentence has them the other way round.
+    assert positions.columns[2, 0] < positions.columns[2, 1]
+    assert positions.columns[1, 0] > positions.columns[1, 1]
+    assert positions.columns[:, 2].tolist() == [len(ids) - 1 for ids in tokens.ids]
+    asked = align(prompts, tokens, "slots", source="Colour", destination="Name", distractor=LAST)
+    assert asked.landmarks == {"source": 1, "destination": 0, "distractor": 2}
+    with pytest.raises(
+        UsageError, match="no word 'likes' for the source; there are: Name, Colour, <last>"
+    ):
+        align(prompts, tokens, "slots", source="likes")
+
+
+def test_slots_of_the_study(tokenized):
+    _, tokens, _ = tokenized
+    words, slots = align(PROMPTS, tokens), align(PROMPTS, tokens, "slots")
+    assert slots.words == ("Name", "Day_Ordinal", "Month", LAST)
+    same = [words.first[name] for name in slots.words[:3]]
+    assert (slots.columns[:, :3] == words.columns[:, same]).all()
+    assert slots.landmarks == {"source": 2, "destination": 3}
+
+
+def test_a_slot_that_ends_all_sentences_is_the_last_column(tokenized, tmp_path):
+    tokenizer, _, _ = tokenized
+    prompts = _own(tmp_path, "I like red", "I like blue", colours=["red", "blue"])
+    positions = align(prompts, tokenize(prompts, tokenizer), "slots")
+    assert positions.words == ("Colour",)
+    assert positions.landmarks == {"source": 0}
+
+
+def test_slots_are_needed(tokenized, tmp_path):
+    tokenizer, _, _ = tokenized
+    path = tmp_path / "none.csv"
+    path.write_text("text,label\nI like red.,0\nWe all like blue.,1\n")
+    prompts = read_prompts(path, slots_only=True)
+    with pytest.raises(UsageError, match="--positions slots needs slots: columns of the table"):
+        align(prompts, tokenize(prompts, tokenizer), "slots")
