@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from extract.errors import UsageError
+from extract.slots import read_value
 
 #: What stands for a missing value, in small letters; "None" only in this spelling.
 _MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "nat", "null"}
@@ -116,14 +117,14 @@ def _is_missing(value: Any) -> bool:
         return math.isnan(value)
     if value is None or value == "None":
         return True
-    return isinstance(value, str) and value.strip().casefold() in _MISSING
+    return isinstance(value, str) and read_value(value).casefold() in _MISSING
 
 
 def _text(value: Any) -> str:
-    """A cell as text, blanks around it left out; JSON's true and false are names."""
+    """A cell as text, without what prints nothing around it; JSON's true and false are names."""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value).strip()
+    return read_value(str(value))
 
 
 def _decimal_commas(name: str, texts: Sequence[Cell], surely: bool) -> bool:

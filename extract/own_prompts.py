@@ -133,21 +133,26 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
     for name, value in sorted(values.items(), key=lambda item: -len(item[1])):
         if not value:
             raise UsageError(f"{where}: slot '{name}' is empty")
+        places = sentence.find(value)
+        others = [
+            next((other for other, _, a, b in taken if start < b and a < end), None)
+            for start, end in places
+        ]
         found = [
             (name, True, start, end)
-            for start, end in sentence.find(value)
-            if not any(start < b and a < end for _, _, a, b in taken)
+            for (start, end), other in zip(places, others, strict=True)
+            if other is None
         ]
-        if not found and value in (earlier := {values[other]: other for other, *_ in taken}):
+        if places and not found:
             raise UsageError(
                 f"{where}: the value {value!r} of slot '{name}' stands only where slot "
-                f"'{earlier[value]}' does: leave out these slots, words that differ become slots "
-                "by themselves"
+                f"'{others[0]}' does: say which is where with --template and --table, or leave out "
+                "these slots, words that differ become slots by themselves"
             )
         if not found and (longer := sentence.inside(value)):
             raise UsageError(
                 f"{where}: the value {value!r} of slot '{name}' stands only {longer}: "
-                "write it as it stands in the text"
+                "write it as it stands in the text, or give --template and --table"
             )
         if not found:
             raise UsageError(f"{where}: the value {value!r} of slot '{name}' is not in its text")

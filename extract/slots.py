@@ -12,6 +12,7 @@ the text as it was given. A value begins and ends
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import regex
 
@@ -48,16 +49,17 @@ class Sentence:
     text: str
     _characters: list[Span] = field(init=False, repr=False)
     _keys: list[str] = field(init=False, repr=False)
-    _numbers: list[Span] = field(init=False, repr=False)
     _boundaries: set[int] = field(init=False, repr=False)
+    _within_numbers: set[int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shown, keys = _printed(self.text)
+        spans = numbers(self.text)
         for name, found in (
             ("_characters", shown),
             ("_keys", keys),
-            ("_numbers", numbers(self.text)),
-            ("_boundaries", boundaries(self.text)),
+            ("_boundaries", boundaries(self.text).union(*spans)),
+            ("_within_numbers", {i for start, end in spans for i in range(start + 1, end)}),
         ):
             object.__setattr__(self, name, found)
 
@@ -76,7 +78,7 @@ class Sentence:
 
     def inside(self, value: str) -> str | None:
         """Where a value that is not found stands: "inside the number '1.5'", say."""
-        kinds = (("number", self._numbers), ("word", split_words(self.text)))
+        kinds = (("number", numbers(self.text)), ("word", split_words(self.text)))
         for first, last in self._places(value):
             start, end = self._characters[first][0], self._characters[last][1]
             for kind, spans in kinds:
@@ -102,13 +104,10 @@ class Sentence:
             return True
         earlier, later = self._characters[index - 1], self._characters[index]
         places = range(earlier[1], later[0] + 1)
-        for start, end in self._numbers:
-            if start < places[0] and places[-1] < end:
-                return False
-            if start in places or end in places:
-                return True
+        if not self._within_numbers.isdisjoint(places):
+            return False
         return (
-            any(place in self._boundaries for place in places)
+            not self._boundaries.isdisjoint(places)
             or _WITHIN_WORDS.match(self.text, earlier[0]) is not None
             or _WITHIN_WORDS.match(self.text, later[0]) is not None
         )
@@ -116,5 +115,13 @@ class Sentence:
 
 def _printed(text: str) -> tuple[list[Span], list[str]]:
     """The characters of a text that print something: their spans, and what makes them equal."""
-    shown = [(a, b) for a, b in characters(text) if text[a:b].isspace() or prints(text[a:b])]
-    return shown, [_TRAILING.sub("", composed(text[a:b])) or text[a:b] for a, b in shown]
+    found = [(span, key) for span in characters(text) if (key := _key(text[span[0] : span[1]]))]
+    return [span for span, _ in found], [key for _, key in found]
+
+
+@lru_cache(maxsize=4096)
+def _key(character: str) -> str:
+    """What equal characters have in common; nothing where it prints nothing."""
+    if not prints(character):
+        return character if character.isspace() else ""
+    return _TRAILING.sub("", composed(character)) or character

@@ -4,6 +4,7 @@ Where a word ends is told twice: by offsets, as the package does, and by decodin
 tokens of the sentence until the word is complete.
 """
 
+import json
 import unicodedata
 
 import pytest
@@ -124,6 +125,31 @@ def _unigram():
     return tokenizer, trainer, _decomposed
 
 
+def _composing():
+    """As of Qwen: texts are composed before they are parted."""
+    tokenizer, trainer, _ = _byte_level(500)
+    tokenizer.normalizer = normalizers.NFC()
+    return tokenizer, trainer, _decomposed
+
+
+def _pieces_and_bytes():
+    """As of Llama 2 and Gemma: characters that are not known are read byte by byte."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        limit_alphabet=60,
+        special_tokens=["[PAD]", "<unk>", *(f"<0x{i:02X}>" for i in range(256))],
+        show_progress=False,
+    )
+    return tokenizer, trainer, lambda text: text
+
+
 def _decomposed(text):
     return unicodedata.normalize("NFKD", text)
 
@@ -135,6 +161,8 @@ TOKENIZERS = {
     "WordPiece": lambda: _word_piece(plain=False),
     "WordPiece without case and accents": lambda: _word_piece(plain=True),
     "Unigram": _unigram,
+    "byte-level BPE, composing": _composing,
+    "BPE with bytes": _pieces_and_bytes,
 }
 
 
@@ -142,6 +170,10 @@ TOKENIZERS = {
 def trained(request):
     tokenizer, trainer, seen = TOKENIZERS[request.param]()
     tokenizer.train_from_iterator(SENTENCES, trainer)
+    parts = json.loads(tokenizer.to_str())
+    # A token of a byte is no special token, although the trainer takes it only as one.
+    parts["added_tokens"] = [t for t in parts["added_tokens"] if not t["content"].startswith("<0x")]
+    tokenizer = Tokenizer.from_str(json.dumps(parts))
     if request.param.startswith("WordPiece"):
         special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
         tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, special)

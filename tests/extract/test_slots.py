@@ -97,6 +97,16 @@ def test_the_error_says_what_the_value_is_part_of(tmp_path):
         read_prompts(_file(tmp_path, "text,label,N\nIt is 3.,0,3\nIt is 1.5.,1,1\n"))
 
 
+def test_the_error_names_the_slot_that_holds_the_value(tmp_path):
+    rows = ["Bo left Rome for York.,0,Rome,York", "Bo left New York for York.,1,New York,York"]
+    assert read_prompts(_file(tmp_path, "\n".join(["text,label,A,B", *rows]))).slots["B"]
+    rows[1] = "Bo left Rome for New York.,1,New York,York"
+    with pytest.raises(
+        UsageError, match=r"line 3: .*'York' of slot 'B' stands only where slot 'A'"
+    ):
+        read_prompts(_file(tmp_path, "\n".join(["text,label,A,B", *rows])))
+
+
 def test_a_sentence_that_prints_nothing(tmp_path):
     with pytest.raises(UsageError, match="line 3: the sentence is empty"):
         read_prompts(_file(tmp_path, "text,label\na b.,1\n\u200b\u200f,2\n"))

@@ -197,3 +197,14 @@ def test_other_encodings_are_found_out_and_said(tmp_path, encoding, word, named)
     prompts, lines = _read(tmp_path / "p.csv", content, encoding)
     assert prompts.texts[0] == f"{word} A {word}."
     assert named in lines[0]
+
+
+def test_labels_are_equal_in_either_form_and_without_what_prints_nothing(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("text,label\na b.,\u200be\u0301te\u0301\na c.,\u00e9t\u00e9\na d.,hiver\n")
+    assert read_prompts(path).label_names == (("hiver", "\u00e9t\u00e9"),)
+    path.write_text("text,label\na b.,\ufeff1\na c.,2\u200f\n")
+    assert read_prompts(path).labels.tolist() == [1, 2]
+    path.write_text("text,label\na b.,\u200b\na c.,2\n")
+    with pytest.raises(UsageError, match="line 2: the label 'label' is missing"):
+        read_prompts(path)

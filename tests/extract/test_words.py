@@ -1,6 +1,13 @@
-import pytest
+import unicodedata
+from itertools import pairwise
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extract.numerals import numbers
 from extract.prompts import study_prompts
+from extract.slots import find_slot
 from extract.words import boundaries, characters, composed, prints, split_words
 
 
@@ -55,6 +62,50 @@ def test_places_are_characters_of_python():
 def test_no_character_is_parted(text):
     starts = {start for start, _ in characters(text)} | {len(text)}
     assert {place for span in split_words(text) for place in span} <= starts
+
+
+_texts = st.text(
+    st.sampled_from(
+        "aé\u0301'’\"_.,-5½ \n\u202f\u200b\u200d\ufe0f😀👍\U0001f3fd🇫דח״אمำท่月五かカ각ᆨहि्न"
+    )
+)
+
+
+@given(_texts)
+def test_words_of_any_text(text):
+    """In order, in whole characters, and everything that prints is in one."""
+    words = split_words(text)
+    whole = characters(text)
+    assert [b for _, b in whole[:-1]] == [a for a, _ in whole[1:]]
+    edges = {0} | {b for _, b in whole}
+    assert {place for word in words for place in word} <= edges
+    last = 0
+    for start, end in words:
+        assert last <= start < end
+        assert not prints(text[last:start])
+        assert prints(text[start:end])
+        last = end
+    assert not prints(text[last:])
+
+
+@given(_texts, _texts)
+def test_slots_of_any_text(text, value):
+    found = find_slot(text, value)
+    assert all(a < b for a, b in found)
+    assert all(b <= c for (_, b), (c, _) in pairwise(found))
+    for other in ("NFC", "NFD"):  # in either form as often
+        there, wanted = unicodedata.normalize(other, text), unicodedata.normalize(other, value)
+        assert len(find_slot(there, wanted)) == len(find_slot(there, value)) == len(found)
+    if prints(value) and (0, 1) in characters(f"({value})"):  # no mark of the bracket
+        assert find_slot(f"({value})", value) != []
+
+
+@given(_texts)
+def test_a_number_is_never_parted(text):
+    for start, end in numbers(text):
+        for a, b in split_words(text):
+            assert not start < a < end
+            assert not start < b < end
 
 
 def test_half_of_a_surrogate_is_no_error():
