@@ -275,6 +275,17 @@ class Options:
         in_files=float | str,
         decides=True,
     )
+    non_finite: str = _option(
+        "Question",
+        _ASKING,
+        str,
+        "A layer and word where states of some sentences hold NaN or inf: undefined gives it no "
+        "score, omit scores it without these sentences, which are counted in a column of the CSV "
+        "files. Reused maps and the permutation test stay undefined there.",
+        "undefined",
+        choices=("undefined", "omit"),
+        decides=True,
+    )
     only_layers: str | None = _option(
         "Question",
         _ASKING,

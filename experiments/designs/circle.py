@@ -17,7 +17,7 @@ class ProjectedCircle:
     Attributes
     ----------
     points
-        ``(n, 2)``; NaN where the site is undefined in the fold.
+        ``(n, 2)``; NaN where the site is undefined in the fold, or the sentence is left out.
     labels
         ``(n,)``.
     score
@@ -46,12 +46,15 @@ def circle(setting: Setting, layer: int, position: int) -> ProjectedCircle:
     points = np.full((len(labels), 2), np.nan)
     shape: Any = resolve_manifold(setting.ideal).source
     cv = cross_validation(setting)
-    for train, test in cv if isinstance(cv, list) else cv.split(states):
+    finite = np.isfinite(states).all(1) | (setting.non_finite != "omit")
+    for rows in cv if isinstance(cv, list) else cv.split(states):
+        train, test = (part[finite[part]] for part in rows)
         fitted = fit_map(states[train], labels[train], manifold=shape)
         # The ideal points of the training labels, for which Y stands up to a rigid motion.
         ideal = shape.points(torch.from_numpy(labels[train])).numpy()
         centre = ideal.mean(0)
         U, _, Vt = np.linalg.svd(fitted.Y.cpu().numpy().T @ (ideal - centre))
         points[test] = fitted.transform(states[test]) @ (U @ Vt) + centre
-    score = float(score_map(states, labels, manifold=shape, cv=cv).mean)
+    how = {"manifold": shape, "cv": cv, "non_finite": setting.non_finite}
+    score = float(score_map(states, labels, **how).mean)
     return ProjectedCircle(points, labels, score)

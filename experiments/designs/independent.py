@@ -22,7 +22,9 @@ HOW = "Ridge SMDS on the states as they are, mean of 3 shuffled folds"
 
 def plan_ridge(setting: Setting, once: OnePass, cv: Any) -> Callable[[], ScoreMap]:
     """Scores of every site on some folds."""
-    scores = once.score_map(setting.labels, manifold=setting.ideal, cv=cv)
+    scores = once.score_map(
+        setting.labels, manifold=setting.ideal, cv=cv, non_finite=setting.non_finite
+    )
     return lambda: replace(scores(), dims=("fold", "layer", "position"))
 
 

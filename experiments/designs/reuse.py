@@ -35,6 +35,7 @@ def _plan(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
         standardize="train" if setting.clean else "all",
         device=setting.device,
         memory_budget=setting.memory_budget,
+        non_finite=setting.non_finite,
     )
     cv = cross_validation(setting) if setting.clean else None
     planned = once.transfer_map(fitted, setting.labels, cv=cv)

@@ -43,6 +43,7 @@ def _plan(setting: Setting, once: OnePass) -> Callable[[], ScoreMap]:
         alpha=0,
         orthonormal=True,
         standardize="train" if setting.clean else "all",
+        non_finite=setting.non_finite,
     )
 
     def result() -> ScoreMap:

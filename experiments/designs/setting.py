@@ -85,6 +85,11 @@ class Setting:
     period: float | None = None
 
     @property
+    def non_finite(self) -> str:
+        """What is done about sentences that are not finite, as in :func:`gpu_smds.score_map`."""
+        return str(self.asked.get("non_finite", "undefined"))
+
+    @property
     def clean(self) -> bool:
         """Whether the protocol is the clean one."""
         return self.protocol == "clean"

@@ -35,4 +35,5 @@ def score_shapes(
         progress=progress,
         checkpoint=checkpoint,
         period=setting.period,
+        non_finite=setting.non_finite,
     )

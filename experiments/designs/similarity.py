@@ -35,10 +35,15 @@ def similarity(
         memory_budget=setting.memory_budget,
         progress=progress,
         checkpoint=checkpoint,
+        non_finite=setting.non_finite,
     )
     status = np.maximum(fitted.status[:, :, None], fitted.status[:, None, :])
+    omitted = fitted.omitted
+    if omitted is not None:  # from the map that lacks more
+        omitted = np.maximum(omitted[:, :, None], omitted[:, None, :])
     dims = ("fold", "layer", "position_a", "position_b")
-    return gpu_smds.ScoreMap(gpu_smds.similarity_map(fitted)[None], status[None], dims)
+    cosines = gpu_smds.similarity_map(fitted)[None]
+    return gpu_smds.ScoreMap(cosines, status[None], dims, omitted=omitted)
 
 
 def _rows(scores: ScoreMap) -> Iterable[tuple[object, ...]]:

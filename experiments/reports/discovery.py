@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.designs.setting import FOLDS
 from experiments.figures import draw_winners
+from experiments.reports.omitted import said_of_omitted
 from experiments.reports.significance import named
 from experiments.runs.inquiry import Inquiry
 from gpu_smds import Discovery
@@ -47,6 +48,8 @@ def report_discovery(inquiry: Inquiry, found: Discovery) -> None:
     )
     for position in landmarks.values():
         screen.note(_at(found, position))
+    for sentence in said_of_omitted(found.scores):
+        screen.note(sentence)
     defined = int((winner != UNDEFINED).sum())
     if shuffles:
         screen.note(

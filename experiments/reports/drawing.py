@@ -102,7 +102,9 @@ def draw_projections(
         found = circle(setting, best, landmarks[role])
         turns = (found.labels - low) / (high - low)
         arrays[role] = found.points
-        panels.append(CirclePanel(words[landmarks[role]], found.points, None, turns, found.score))
+        drawn = np.isfinite(found.points).all(1)
+        word, points = words[landmarks[role]], found.points[drawn]
+        panels.append(CirclePanel(word, points, None, turns[drawn], found.score))
     at_top = "the smallest label" if setting.period is None else "label 0"
     arrays["labels"] = np.asarray(setting.labels)
     kept.write(tensor_bytes("gpu_smds.Circle", arrays, {}))

@@ -12,6 +12,7 @@ import numpy as np
 from experiments.designs import EXPERIMENTS, INDEPENDENT, every_experiment
 from experiments.designs.experiment import ROLES, Experiment, Verdict
 from experiments.reports.drawing import draw_analysis
+from experiments.reports.omitted import said_of_omitted
 from experiments.reports.significance import draw_test, sentences, source_holds_nothing
 from experiments.runs.experiments import every_result
 from experiments.runs.inquiry import Inquiry
@@ -83,6 +84,7 @@ def summary_facts(
         "table": [asdict(row) for row in rows(results)],
         "verdicts": [asdict(verdict) for verdict in verdicts(results, tested, untested)],
         "significance": sentences(tested) if tested is not None else [],
+        **({"omitted": said} if (said := _omitted(results)) else {}),
     }
 
 
@@ -99,6 +101,8 @@ def report(
     for experiment in _experiments(results):
         if experiment.footnote:
             screen.note(experiment.footnote)
+    for sentence in _omitted(results):
+        screen.note(sentence)
     for verdict in verdicts(results, tested, _untested(inquiry)):
         screen.note(_verdict_text(verdict))
     for sentence in sentences(tested) if tested is not None else []:
@@ -146,7 +150,8 @@ def summary_text(
     untested: str | None = None,
 ) -> str:
     """The verdicts and the result of the permutation test as plain text, safe to print."""
-    lines = [_verdict_text(verdict) for verdict in verdicts(results, tested, untested)]
+    lines = _omitted(results)
+    lines += [_verdict_text(verdict) for verdict in verdicts(results, tested, untested)]
     lines += sentences(tested) if tested is not None else []
     return "".join(f"{visible(line)}\n" for line in lines)
 
@@ -177,6 +182,12 @@ def _print_table(inquiry: Inquiry, results: Mapping[str, ScoreMap]) -> None:
         ],
         cells,
     )
+
+
+def _omitted(results: Mapping[str, ScoreMap]) -> list[str]:
+    """How many sentences were left out, and at how many sites, by Exp 1, which scores all."""
+    found = results.get(INDEPENDENT.name)
+    return [] if found is None else said_of_omitted(found)
 
 
 def _experiments(results: Mapping[str, ScoreMap]) -> list[Experiment]:

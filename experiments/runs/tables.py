@@ -6,6 +6,7 @@ Words and tokens that a spreadsheet would take for a formula get an apostrophe i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from gpu_smds._files import File, csv_with
 
 
 def write_result(path: Path | File, layout: Layout, scores: ScoreMap, *, as_is: bool) -> None:
-    """The scores of an experiment in its own columns; an undefined score is an empty cell."""
-    _write(path, layout.columns, layout.rows(scores), as_is)
+    """The scores of an experiment in its own columns; an undefined score is an empty cell.
+
+    Where sentences may be left out, the last column says how many.
+    """
+    omitted = None if scores.omitted is None else scores.omitted.ravel()
+    _write(path, layout.columns, layout.rows(scores), as_is, omitted)
 
 
 def write_significance(
@@ -81,16 +86,24 @@ def write_discovery(
         *("layer", "position", "word", "token", "manifold", "score", "std"),
         *("baseline", "above_baseline", "status"),
     )
-    _write(path, header, rows, as_is)
+    omitted = found.scores.omitted
+    _write(path, header, rows, as_is, omitted if omitted is None else omitted.repeat(len(mean)))
 
 
 def _write(
-    path: Path | File, header: Sequence[str], rows: Iterable[Sequence[object]], as_is: bool
+    path: Path | File,
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    as_is: bool,
+    omitted: Iterable[int] | None = None,
 ) -> None:
+    """A table whose last cells are statuses, and after these how many sentences were left out."""
+    header = header if omitted is None else (*header, "omitted")
     table: list[Sequence[object]] = [header]
-    for *cells, status in rows:
+    more = itertools.repeat(()) if omitted is None else ((int(count),) for count in omitted)
+    for (*cells, status), of_row in zip(rows, more, strict=omitted is not None):
         cells = [_cell(cell, as_is) for cell in cells]
-        table.append([*cells, Status(int(str(status))).name.lower()])
+        table.append([*cells, Status(int(str(status))).name.lower(), *of_row])
     File.of(path).write(csv_text(table).encode("utf-8", "surrogatepass"), csv_with(header))
 
 

@@ -198,6 +198,7 @@ def compare_manifolds(
         np.concatenate([found.scores.status for found in repeats], axis=1),
         first.scores.dims,
         first.scores.coords,
+        omitted=first.scores.omitted,
     )
     return Comparison(scores, n_folds, first.skipped)
 

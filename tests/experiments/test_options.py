@@ -32,6 +32,7 @@ GIVEN = {
     "final_norm": (("--final-norm", "pre"), "pre"),
     "manifold": (("--manifold", "spiral"), "spiral"),
     "period": (("--period", "week"), 7.0),
+    "non_finite": (("--non-finite", "omit"), "omit"),
     "source": (("--source", "Day"), "Day"),
     "destination": (("--destination", "party"), "party"),
     "distractor": (("--distractor", "Berlin"), "Berlin"),
