@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from extract import table_file
-from extract.columns import Columns, check_keys, choose_columns, labels_of, said_of
+from extract.columns import Columns, check_keys, choose_columns, is_label, labels_of, said_of
 from extract.errors import UsageError
+from extract.label_column import Labels
 from extract.own_templates import filled_again
 from extract.prompts import Prompts
 from extract.slots import Sentence, read_value
@@ -58,7 +60,8 @@ def read_prompts(
         stands first.
     text, label, ignore
         Columns of the text and of the labels, where they have other names, and those that are no
-        slots. An item of ``label`` or ``ignore`` may list several, separated by commas.
+        slots. A label that is chosen is a slot, too, where its values stand in the texts. An item
+        of ``label`` or ``ignore`` may list several, separated by commas.
     say
         Called with how the file was read, where that is not plain.
 
@@ -79,13 +82,26 @@ def read_prompts(
     known = filled_again(table, columns, labels)
     if known is not None:
         return known
-    names = columns.others
-    texts = tuple(text for _, text, _ in rows)
-    value = read_value if align else composed
-    values = {name: tuple(value(slots[name]) for _, _, slots in rows) for name in names}
     if not align:
-        none = np.zeros((len(rows), 0, 2), dtype=np.int64)
-        return Prompts(texts, labels.values, (), (), none, values, labels.names)
+        return _without_words(rows, columns.others, labels)
+    also = [name for name in columns.labels if _stands_in_texts(name, rows)]
+    if also:
+        with suppress(UsageError):
+            return _aligned(rows, (*columns.others, *also), labels)
+    return _aligned(rows, columns.others, labels)
+
+
+def _without_words(rows: list[Row], names: Sequence[str], labels: Labels) -> Prompts:
+    texts = tuple(text for _, text, _ in rows)
+    values = {name: tuple(composed(slots[name]) for _, _, slots in rows) for name in names}
+    none = np.zeros((len(rows), 0, 2), dtype=np.int64)
+    return Prompts(texts, labels.values, (), (), none, values, labels.names)
+
+
+def _aligned(rows: list[Row], names: Sequence[str], labels: Labels) -> Prompts:
+    """Sentences whose words stand at the same places, but for the named slots."""
+    texts = tuple(text for _, text, _ in rows)
+    values = {name: tuple(read_value(slots[name]) for _, _, slots in rows) for name in names}
     # In the order of the first sentence, which decides between slots of equal length.
     units = [
         _units(where, text, {name: slots[name] for name in names}) for where, text, slots in rows
@@ -111,6 +127,15 @@ def read_prompts(
     )
 
 
+def _stands_in_texts(name: str, rows: list[Row]) -> bool:
+    """Whether a label that the user chose may be a slot, too: its values stand in the texts."""
+    if is_label(name):
+        return False
+    return all(
+        (value := read_value(slots[name])) and Sentence(text).find(value) for _, text, slots in rows
+    )
+
+
 def _row(table: Table, columns: Columns, row: table_file.Row) -> Row:
     """A row with its text and slots, as far as they are there."""
     assert columns.text is not None
@@ -120,7 +145,8 @@ def _row(table: Table, columns: Columns, row: table_file.Row) -> Row:
         raise UsageError(f"{row.where}: {columns.text!r} must be a string")
     if not prints(text):
         raise UsageError(f"{row.where}: the sentence is empty")
-    slots = {name: str(row.cells[name]) for name in columns.others}
+    found = (*columns.others, *columns.labels)
+    slots = {name: str(row.cells[name]) for name in found if name in row.cells}
     return row.where, text, slots
 
 

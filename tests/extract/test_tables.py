@@ -149,6 +149,20 @@ def test_columns_are_chosen(tmp_path):
     assert prompts.slots == {"Town": ("Rome", "Oslo")}
 
 
+def test_a_chosen_label_is_a_slot_where_it_stands_in_the_texts(tmp_path):
+    rows = [("I saw New York at 3.", "New York", "3"), ("I saw Rome at 4.", "Rome", "4")]
+    content = _table(rows, ",", ("text", "Town", "Hour"))
+    prompts, _ = _read(tmp_path / "p.csv", content, label=["Town"])
+    assert prompts.units == ("I", "saw", "Town", "at", "Hour", ".")
+    assert prompts.label_names == (("New York", "Rome"),)
+    prompts, _ = _read(tmp_path / "p.csv", content, label=["Hour"])
+    assert prompts.slots == {"Town": ("New York", "Rome"), "Hour": ("3", "4")}
+    # Where it would be in the way of a slot, it is none.
+    content = _table([(*row, row[2]) for row in rows], ",", ("text", "Town", "Hour", "Number"))
+    prompts, _ = _read(tmp_path / "p.csv", content, label=["Number"])
+    assert list(prompts.slots) == ["Town", "Hour"]
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
