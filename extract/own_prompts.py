@@ -87,8 +87,8 @@ def read_prompts(
     also = [name for name in columns.labels if _stands_in_texts(name, rows)]
     if also:
         with suppress(UsageError):
-            return _aligned(rows, (*columns.others, *also), labels)
-    return _aligned(rows, columns.others, labels)
+            return _aligned(rows, (*columns.others, *also), labels, slots_only)
+    return _aligned(rows, columns.others, labels, slots_only)
 
 
 def _without_words(rows: list[Row], names: Sequence[str], labels: Labels) -> Prompts:
@@ -98,8 +98,8 @@ def _without_words(rows: list[Row], names: Sequence[str], labels: Labels) -> Pro
     return Prompts(texts, labels.values, (), (), none, values, labels.names)
 
 
-def _aligned(rows: list[Row], names: Sequence[str], labels: Labels) -> Prompts:
-    """Sentences whose words stand at the same places, but for the named slots."""
+def _aligned(rows: list[Row], names: Sequence[str], labels: Labels, slots_only: bool) -> Prompts:
+    """Sentences whose words stand at the same places, or whose slots alone are words."""
     texts = tuple(text for _, text, _ in rows)
     values = {name: tuple(read_value(slots[name]) for _, _, slots in rows) for name in names}
     # In the order of the first sentence, which decides between slots of equal length.

@@ -32,8 +32,8 @@ def examples(prompts: Prompts, tokens: Tokens | None, positions: Positions | Non
 def marked(prompts: Prompts, number: int) -> str:
     """A sentence with its slots in brackets, each with its name behind."""
     text, shown, position = prompts.texts[number], "", 0
-    spans = zip(prompts.units, prompts.is_slot, prompts.spans[number].tolist(), strict=True)
-    for name, is_slot, (start, end) in spans:
+    units = zip(prompts.units, prompts.is_slot, prompts.spans[number].tolist(), strict=True)
+    for name, is_slot, (start, end) in sorted(units, key=lambda unit: unit[2]):
         if is_slot:
             shown += f"{text[position:start]}⟦{text[start:end]}⟧{name}"
             position = end

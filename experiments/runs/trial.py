@@ -50,7 +50,7 @@ def dry_run(run: Run, inquiries: Sequence[Inquiry], command: str) -> None:
     else:
         for line in described(plan):
             screen.note(line)
-        for line in examples(run.prompts, plan.tokens, plan.positions):
+        for line in examples(plan.reading.prompts, plan.tokens, plan.positions):
             screen.note(line)
         check_room(plan)
         dtype = plan.dtype
