@@ -1,6 +1,6 @@
 """The recipes of CONTRIBUTING.md that have code, followed to the letter.
 
-They are applied to a copy of the packages, which then does all four.
+They are applied to a copy of the packages, which then does all five.
 """
 
 import json
@@ -16,7 +16,7 @@ from tiny_models import save_tiny
 
 ROOT = Path(__file__).parent.parent
 RECIPES = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Adding")[1]
-BLOCKS = re.findall(r"^```python\n# (.+?)\n(.*?)^```", RECIPES, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(?:python|toml)\n# (.+?)\n(.*?)^```", RECIPES, re.MULTILINE | re.DOTALL)
 
 _SCORED = """
 import numpy as np
@@ -103,6 +103,7 @@ def test_the_page_has_a_recipe_for_each():
     kinds = [what.split(" in ")[0].split(" gpu_smds")[0] for what, _ in BLOCKS]
     expected = ["new file", "row of SHAPES", "row of METRICS", "new file", "row of SOLVERS"]
     expected += ["new file experiments/designs/halves.py", "row of EXPERIMENTS"]
+    expected += ["new file extract/tasks/warmth.toml"]
     assert kinds == expected
 
 
@@ -149,9 +150,14 @@ def test_an_experiment_is_everywhere(library, tmp_path):
     assert "similarity.png" not in said
 
 
+def test_a_task_is_read_as_the_others_are(library):
+    said = _command(library, "tasks")
+    assert re.search(r"warmth +euclidean +How warm a drink is\n +\w+ drank the ", said)
+
+
 def test_the_recipes_pass_the_linters(library):
     """All but the order of imports, which the linter sorts itself."""
-    files = [library / what.split()[-1] for what, _ in BLOCKS]
+    files = [library / what.split()[-1] for what, _ in BLOCKS if not what.endswith(".toml")]
     command = ["-m", "ruff", "check", "--config", ROOT / "pyproject.toml", "--ignore", "I001"]
     done = subprocess.run(
         [sys.executable, *command, *files], capture_output=True, text=True, check=False
