@@ -4,7 +4,8 @@
     python -m benchmarks.tasks --task hour      # one, beside what was measured of the others
     python -m benchmarks.tasks --page           # only the page and what it says, from the JSON
     python -m benchmarks.tasks --quick          # fewer sentences, questions and permutations
-    python -m benchmarks.tasks --runs FOLDER    # keep the runs there, or go on with them
+    python -m benchmarks.tasks --runs FOLDER    # keep the runs there, or go on with them; with
+                                                # --page, only draw them again
 
 For each task ``gpu-smds significance`` and ``gpu-smds discover`` are run as a user would, on four
 layers, into a folder that is removed at the end unless it is given. Then the model goes on with the
@@ -36,6 +37,7 @@ from extract.models import model_device
 from extract.sources import resolve_model
 from extract.task_files import read_task, task_names
 from gpu_smds import Discovery, SignificanceMap
+from gpu_smds._files import File
 
 MODEL, LAYERS = "smollm2", (0, 10, 20, 30)
 
@@ -62,27 +64,38 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the JSON file")
     arguments = parser.parse_args()
     path = output(arguments.out, "tasks-quick.json" if arguments.quick else "tasks.json")
-    goes_on = arguments.page or (arguments.task and path.exists())
-    before = json.loads(path.read()) if goes_on else {}
-    size = QUICK if arguments.quick else Size()
-    facts = {**before, "environment": environment(), "size": vars(size), "layers": LAYERS}
-    if not arguments.page:
-        rows = dict(before.get("tasks", {}))
-        model = Answering(resolve_model(MODEL), model_device(None))
-        for name in arguments.task or task_names():
-            with tempfile.TemporaryDirectory() as folder:
-                run = (arguments.runs or Path(folder)) / name
-                took = rows[name]["seconds"] if run.exists() and name in rows else {}
-                rows[name] = measure(name, size, run, model, draw=not arguments.quick)
-                rows[name]["seconds"] |= took  # what is done already takes no time
-            print(json.dumps({name: rows[name]}, indent=1), flush=True)
-            facts["tasks"] = {name: rows[name] for name in task_names() if name in rows}
-            write_facts(path, facts)
+    if arguments.page:
+        facts = json.loads(path.read())
+        for name in facts["tasks"] if arguments.runs else ():
+            draw(name, facts["size"]["samples"], arguments.runs / name)
+    else:
+        facts = measured(arguments, path)
     if not arguments.quick:
-        print(f"page {write_page(json.loads(path.read()))}")
+        print(f"page {write_page(facts)}")
 
 
-def measure(name: str, size: Size, run: Path, model: Answering, draw: bool) -> dict[str, Any]:
+def measured(arguments: argparse.Namespace, path: File) -> dict[str, Any]:
+    """All tasks that are asked for, written after each; others stay what they were."""
+    before = json.loads(path.read()) if arguments.task and path.exists() else {}
+    size = QUICK if arguments.quick else Size()
+    facts = {"environment": environment(), "size": vars(size), "layers": LAYERS}
+    rows = dict(before.get("tasks", {}))
+    model = Answering(resolve_model(MODEL), model_device(None))
+    for name in arguments.task or task_names():
+        with tempfile.TemporaryDirectory() as folder:
+            run = (arguments.runs or Path(folder)) / name
+            took = rows[name]["seconds"] if run.exists() and name in rows else {}
+            rows[name] = measure(name, size, run, model)
+            rows[name]["seconds"] |= took  # what is done already takes no time
+            if not arguments.quick:
+                draw(name, size.samples, run)
+        print(json.dumps({name: rows[name]}, indent=1), flush=True)
+        facts["tasks"] = {name: rows[name] for name in task_names() if name in rows}
+        write_facts(path, facts)
+    return facts
+
+
+def measure(name: str, size: Size, run: Path, model: Answering) -> dict[str, Any]:
     """Everything of one task, whose run has a folder, as JSON."""
     seconds = {}
     for command in ("significance", "discover"):
@@ -96,13 +109,17 @@ def measure(name: str, size: Size, run: Path, model: Answering, draw: bool) -> d
         "winners": winners(_discovery(run)),
         "significant": significant(tested),
     }
-    if draw:
-        states = HiddenStates.open(run / "states", verify=False)
-        draw_task(name, states, size.samples, tested, read_task(name))
     started = perf_counter()
     row["knows"] = asked(model, read_task(name), size.questions)
     seconds["question"] = round(perf_counter() - started, 1)
     return row
+
+
+def draw(name: str, samples: int, run: Path) -> None:
+    """Draw the figure of a finished run."""
+    tested = SignificanceMap.load(run / "results" / "significance.safetensors")
+    states = HiddenStates.open(run / "states", verify=False)
+    draw_task(name, states, samples, tested, read_task(name))
 
 
 def _execute(command: str, name: str, size: Size, run: Path) -> None:

@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from benchmarks.output import write_figure
 from experiments.figures.circle import cyclic_colours
-from experiments.figures.style import INK, SERIES, dress, dress_colorbar
+from experiments.figures.style import SERIES, dress, dress_colorbar
 from extract import HiddenStates
 from extract.task import Task
 from gpu_smds import SignificanceMap, fit_map
@@ -44,7 +44,8 @@ def draw_task(
         _scatter(ax, points, labels, colours, task)
         score = tested.score[layer, position]
         title = f"{facts['words'][position]}, layer {facts['layers'][layer]}: score {score:.2f}"
-        dress(ax, title=title)
+        line = points.shape[1] == 1
+        dress(ax, title=title, xlabel="projection" * line, ylabel="label" * line)
     bar = figure.colorbar(ScalarMappable(*colours), ax=axes, fraction=0.04, pad=0.01)
     _ticks(bar, task)
     write_figure(FOLDER / f"{name}.png", figure, _DPI)
@@ -86,10 +87,7 @@ def _scatter(
     if points.shape[1] > 1:
         ax.set_aspect("equal", adjustable="datalim")
         ax.set_xticks([])
-        ax.set_yticks([])
-    else:
-        ax.set_yticks([])
-        ax.set_ylabel("label", color=INK)
+    ax.set_yticks([])
 
 
 def _ticks(bar: Any, task: Task) -> None:
