@@ -34,6 +34,8 @@ _ASKING = _EVERY - {"extract"}
 #: Commands that score by one of the protocols.
 _HOLDING_OUT = _EVERY - {"extract", "discover"}
 
+#: In the place of a period, that there is none: a task's, or that of other questions of a file.
+NO_PERIOD = "none"
 # A decimal number and nothing more; Python also reads 5_9 and nan.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
@@ -126,8 +128,12 @@ def period_of(given: str | float) -> float:
     except ValueError:
         raise UsageError(
             f"--period {given}: a period is a positive number in the units of the labels, or for "
-            f"labels in days {', '.join(NAMED_PERIODS)}"
+            f"labels in days {', '.join(NAMED_PERIODS)}; {NO_PERIOD} for none"
         ) from None
+
+
+def _period(given: str | float) -> float | None:
+    return None if str(given).strip().lower() == NO_PERIOD else period_of(given)
 
 
 @dataclass(frozen=True)
@@ -269,9 +275,9 @@ class Options:
         str,
         "How far labels lie apart that mean the same, on a manifold that closes on itself: a "
         "number in their units, such as 7 for weekdays 0 to 6; for labels in days also day (1), "
-        "week (7) or year (365.2425). Labels are then taken as they are. Default: none, and on a "
-        "circle the smallest and the largest label are one point.",
-        read=period_of,
+        "week (7) or year (365.2425); or none. Labels are then taken as they are. Default: that "
+        "of the task, else none, so that on a circle the smallest and the largest label meet.",
+        read=_period,
         in_files=float | str,
         decides=True,
     )

@@ -18,14 +18,10 @@ from experiments.reports.significance import (
     said,
     significant_sites,
 )
+from experiments.reports.turn import ends_of_turn, names_of_labels, ticks
 from experiments.runs.inquiry import Inquiry
-from extract import month_starts
-from extract.prompts import MONTHS
 from gpu_smds import ScoreMap, SignificanceMap
 from gpu_smds._files import File, tensor_bytes
-
-# Numbers around a circle that do not touch each other.
-_MOST_TICKS = 12
 
 
 def draw_analysis(
@@ -43,7 +39,8 @@ def draw_analysis(
         study, kept = not inquiry.options.own_sentences, inquiry.result("circle.safetensors")
         path = inquiry.figure("circle.png")
         note = named(inquiry)
-        files += draw_projections(path, kept, name, setting, results, study, note)
+        names = names_of_labels(inquiry)
+        files += draw_projections(path, kept, name, setting, results, study, note, names)
     return files
 
 
@@ -80,10 +77,11 @@ def draw_projections(
     results: Mapping[str, ScoreMap],
     study_labels: bool,
     note: str = "",
+    names: Mapping[float, str] | None = None,
 ) -> list[File]:
     """Draw the circle at the landmarks of the best layer, whose points are written to ``kept``.
 
-    None for other manifolds.
+    None for other manifolds. ``names`` are those of the labels, if they are few.
     """
     scores = results.get(INDEPENDENT.name)
     if scores is None or setting.manifold != "circular":
@@ -92,7 +90,7 @@ def draw_projections(
     best = best_layer(scores, landmarks["source"])
     if best < 0:
         return []
-    low, high = _ends(setting)
+    low, high = ends_of_turn(setting)
     arrays = {}
     panels = []
     words = scores.metadata["words"]
@@ -111,7 +109,7 @@ def draw_projections(
     draw_circle(
         path,
         panels,
-        _ticks(low, high, study_labels, setting.period),
+        ticks(low, high, study_labels, setting.period, names),
         title=f"{model}: the circle at layer {scores.metadata['layers'][best]}",
         caption=(
             "Every sentence projected by a map that was fitted without it (3 folds). Panels are "
@@ -143,41 +141,3 @@ def draw_models(path: File, models: Sequence[tuple[str, dict[str, ScoreMap]]]) -
                 )
             )
     draw_comparison(path, shown, title=title, caption=caption)
-
-
-def _ends(setting: Setting) -> tuple[float, float]:
-    """The labels at both ends of a turn."""
-    if setting.period is not None:
-        return 0.0, setting.period
-    if setting.clean:
-        return 0.0, 1.0
-    return float(setting.labels.min()), float(setting.labels.max())
-
-
-def _ticks(
-    low: float, high: float, study_labels: bool, period: float | None
-) -> list[tuple[str, float]]:
-    """Names around the circle, on the scale of the labels from ``low`` to ``high``."""
-    if period is not None:
-        return _steps(period)
-    if study_labels:
-        starts = [(start - low) / (high - low) for start in month_starts()]
-        return [(name[:3], s) for s, name in zip(starts, MONTHS, strict=True)]
-    # As many digits as tell the numbers apart; the ends of a turn meet at the top.
-    largest = max(abs(low), abs(high))
-    digits = 3 + max(0, int(np.log10(largest / (high - low))))
-    if largest < 1e6:
-        digits = max(digits, len(f"{largest:.0f}"))
-    values = [f"{low + share * (high - low):.{digits}g}" for share in (0, 0.25, 0.5, 0.75, 1)]
-    values[0] = f"{values.pop()} | {values[0]}"
-    return [(value, i / 4 - 0.125) for i, value in enumerate(values)]
-
-
-def _steps(period: float) -> list[tuple[str, float]]:
-    """Labels around a circle that they have the period of, each in the middle of its sector."""
-    # Of whole numbers as many as have room, at equal distances; else the quarters.
-    whole = [step for step in range(1, int(period)) if period % step == 0]
-    step = next((step for step in whole if period / step <= _MOST_TICKS), period / 4)
-    step = step if period / step >= 4 else period / 4
-    labels = step * np.arange(round(period / step))
-    return [(f"{label:.3g}", float((label - step / 2) / period)) for label in labels]

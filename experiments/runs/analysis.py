@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.designs.counts import LIGHT, THOROUGH
-from experiments.options import DECLARED, Options, key_of
+from experiments.options import DECLARED, NO_PERIOD, Options, key_of
 from experiments.runs.known_files import NAME
 from extract import UsageError
 
@@ -19,6 +19,8 @@ LATER = ("permutations", "manifolds", "shuffles")
 #: Settings by which one analysis differs from another, in the order in which names say them. Only
 #: some commands depend on the protocol and on what it holds out.
 SETTINGS = (*CORE[:4], "protocol", "hold_out", *CORE[4:], *LATER)
+#: Settings of which None is an answer, and what it is called.
+TOLD = {"period": NO_PERIOD}
 #: Of the first analysis of a folder, whose results are not in a subfolder.
 MAIN = ""
 #: What the user calls it.
@@ -244,7 +246,7 @@ def noted_of(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def in_words(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     """How settings differ from others, of those that both have."""
     return ", ".join(
-        f"{key_of(name)} {shown(settings[name])}"
+        f"{key_of(name)} {shown_of(name, settings[name])}"
         for name in SETTINGS
         if name in settings and name in others and settings[name] != others[name]
     )
@@ -257,6 +259,11 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.15g}"
     return "default" if value is None else str(value)
+
+
+def shown_of(name: str, value: Any) -> str:
+    """The value of a setting of that name, for people and for names of analyses."""
+    return TOLD[name] if value is None and name in TOLD else shown(value)
 
 
 def _complete(noted: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,10 +281,12 @@ def _free_name(
     main = known[MAIN]
     usual = {"hold_out": default_hold_out} if main.get("hold_out") is None else {}
     parts = [
-        f"{key_of(name)}-{shown(asked[name])}"
+        f"{key_of(name)}-{shown_of(name, asked[name])}"
         for name in SETTINGS
         # What the first one was never asked is no difference.
-        if name in main and asked.get(name) not in (main[name], usual.get(name), None)
+        if name in main and name in asked and asked[name] != main[name]
+        if asked[name] is not None or name in TOLD
+        if name not in usual or asked[name] != usual[name]
     ]
     name = _NOT_IN_NAMES.sub("_", "-".join(parts)).strip("_.-")[:70] or "analysis"
     number, free = 1, name

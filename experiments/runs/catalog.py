@@ -12,11 +12,12 @@ from experiments.options import key_of
 from experiments.runs.analysis import (
     CLEAN,
     MAIN,
+    TOLD,
     Analysis,
     known_analyses,
     noted_of,
-    shown,
     shown_name,
+    shown_of,
     stored_name,
 )
 from experiments.runs.folder import RunFolder
@@ -122,8 +123,8 @@ def _named(folder: RunFolder, name: str) -> Analysis:
 def _said(settings: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     """Settings that differ from those of the first analysis."""
     differing = {key: value for key, value in settings.items() if first.get(key) != value}
-    said = {key_of(key): shown(value) for key, value in differing.items() if value is not None}
-    return ", ".join(f"{key} {value}" for key, value in said.items())
+    said = {key: value for key, value in differing.items() if value is not None or key in TOLD}
+    return ", ".join(f"{key_of(key)} {shown_of(key, value)}" for key, value in said.items())
 
 
 def _results(folder: RunFolder, analysis: Analysis) -> list[str]:

@@ -8,9 +8,10 @@ import numpy as np
 
 from experiments.options import Options
 from extract import Prompts, UsageError
+from gpu_smds.geometry.shapes import categorical_names
 
 #: Shapes that ask of labels only whether they are equal; all others take them for quantities.
-OF_CATEGORIES = ("cluster", "hierarchical", "polytope")
+OF_CATEGORIES = tuple(categorical_names())
 
 
 def with_categories(command: str, options: Options, prompts: Prompts) -> Options:

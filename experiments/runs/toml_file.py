@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from experiments.options import DECLARED, GROUPS, key_of
+from experiments.options import DECLARED, GROUPS, NO_PERIOD, key_of
 from experiments.runs.analysis import CLEAN, MAIN, SETTINGS, noted_of, shown_name
 from experiments.runs.questions import known_in
 from experiments.runs.run import Run
@@ -91,6 +91,8 @@ def _analysis(run: Run, name: str, settings: Mapping[str, Any]) -> dict[str, Any
         whole["test_layers"] = _layers_of_test(run, settings, test["layers"])
     if noted.get("memory_budget") not in (None, manifest.get("memory_budget")):
         whole["memory_budget"] = noted["memory_budget"]
+    if run.options.draws and run.options.own_sentences:  # a task may have a period
+        whole["period"] = NO_PERIOD if whole.get("period") is None else whole["period"]
     keys = (*SETTINGS, "test_layers", "memory_budget")
     return found | {key_of(key): whole[key] for key in keys if whole.get(key) is not None}
 

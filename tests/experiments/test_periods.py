@@ -13,7 +13,7 @@ from tiny_models import save_tiny
 from experiments.designs.circle import circle
 from experiments.designs.setting import Setting, folds
 from experiments.options import Options
-from experiments.reports.drawing import _steps, _ticks
+from experiments.reports.turn import names_of_labels, ticks
 from experiments.runs.periods import missing_period
 from experiments.settings import read_settings
 from extract import HiddenStates, UsageError, study_prompts
@@ -73,6 +73,8 @@ def test_the_results_are_those_of_the_library(asked):
 def test_another_period_is_another_question(asked):
     base, _ = asked
     assert "analyses/" not in run("figures", *base, "--period", "week")
+    error = run("independent", *base, "--as", "main", "--period", "none", expect=2)
+    assert "the analysis main has period 7: choose another --as" in error
     said = run("independent", *base, "--period", "14")
     assert "period 14 – another question" in said
     assert "analyses/period-14/results" in said
@@ -135,6 +137,16 @@ def test_a_file_of_settings_has_it(value, tmp_path):
     assert read_settings(config).values == {"period": 7.0}
 
 
+def test_one_question_of_a_file_has_no_period(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[question]\nperiod = 7\n[[analysis]]\nmanifold = "euclidean"\nperiod = "none"\n'
+    )
+    found = read_settings(config)
+    assert found.values == {"period": 7.0}
+    assert found.analyses == ({"manifold": "euclidean", "period": None},)
+
+
 @pytest.mark.parametrize("value", ["-1", "true", '"month"', "nan", "inf", "[7]", '""'])
 def test_a_file_of_settings_has_a_wrong_one(value, tmp_path):
     config = tmp_path / "run.toml"
@@ -153,13 +165,36 @@ def test_the_circle_is_the_ideal_one(rng):
     assert found.score > 0.99
 
 
+def _around(period, names=None):
+    return ticks(0, period, False, period, names)
+
+
 def test_labels_around_the_circle():
-    assert _steps(7) == [(f"{k}", pytest.approx((k - 0.5) / 7)) for k in range(7)]
-    assert [name for name, _ in _steps(24)] == [f"{k}" for k in range(0, 24, 2)]
-    assert [name for name, _ in _steps(60)] == [f"{k}" for k in range(0, 60, 5)]
-    assert [name for name, _ in _steps(1)] == ["0", "0.25", "0.5", "0.75"]
-    assert [name for name, _ in _steps(365.2425)] == ["0", "91.3", "183", "274"]
-    assert len(_steps(13)) == 4
+    assert _around(7) == [(f"{k}", pytest.approx((k - 0.5) / 7)) for k in range(7)]
+    assert [name for name, _ in _around(24)] == [f"{k}" for k in range(0, 24, 2)]
+    assert [name for name, _ in _around(60)] == [f"{k}" for k in range(0, 60, 5)]
+    assert [name for name, _ in _around(1)] == ["0", "0.25", "0.5", "0.75"]
+    assert [name for name, _ in _around(365.2425)] == ["0", "91.3", "183", "274"]
+    assert len(_around(13)) == 4
+    few = _around(8, {1.0: "one", 3.0: "three", 7.0: "seven"})
+    assert few == [("one", 0.0), ("three", 0.25), ("seven", 0.625)]
+
+
+def test_names_of_labels_around_the_circle():
+    def names(period, values):
+        prompts = SimpleNamespace(slots={"Day": values}, labels=np.arange(14.0))
+        options = Options(source="Day", period=period)
+        return names_of_labels(
+            SimpleNamespace(run=SimpleNamespace(prompts=prompts), options=options)
+        )
+
+    assert names(7, 2 * DAYS) == {float(k): day[:3] for k, day in enumerate(DAYS)}
+    assert names(7, 2 * tuple("MTWtFSs")) == {float(k): day for k, day in enumerate("MTWtFSs")}
+    assert names(None, 2 * DAYS) is None
+    assert names(7, DAYS + DAYS[::-1]) is None  # a label has two of them
+    assert names(7, 2 * ("weekday",) * 7) is None
+    assert names(14, tuple(map(str, range(14)))) is None
+    assert names(7, 2 * ("first", "firstly", *DAYS[2:])) is None
 
 
 @pytest.mark.parametrize(
@@ -173,4 +208,4 @@ def test_labels_around_the_circle():
 )
 def test_labels_without_a_period_stand_where_they_are(low, high, names):
     starts = [-0.125, 0.125, 0.375, 0.625]
-    assert _ticks(low, high, False, None) == list(zip(names, starts, strict=True))
+    assert ticks(low, high, False, None) == list(zip(names, starts, strict=True))
