@@ -74,16 +74,16 @@ def boundaries(text: str) -> set[int]:
     """Where a word, a number or a punctuation mark begins or ends.
 
     These are the boundaries of UAX #29, and those of punctuation marks; none within a number.
+    They may part a character where a mark is part of it, as in the emoji #️⃣.
     """
     if not text:
         return set()
     found = {0, len(text)}
     for span in _segments(WordBreaker, text):
         found.update(span)
-    whole = {start for start, _ in characters(text)}
     for mark in _SPACE_OR_MARK.finditer(text):
         if not _is_letter_like(text, mark.start()):
-            found.update({mark.start(), mark.end()} & whole)
+            found.update(mark.span())
     for start, end in numbers(text):
         found.difference_update(range(start + 1, end))
     return found

@@ -154,3 +154,10 @@ def test_what_cannot_be_tested_is_not_judged(model, tmp_path):
     assert "supported" not in said
     assert "supported" not in run("figures", *base)
     assert "too few to exchange labels" in run("significance", *base, expect=1)
+
+
+def test_numbers_of_slots_are_whole_numbers():
+    labels = 500.0 * np.arange(1, 60)
+    values = tuple(f"{label:,.0f} people" for label in labels)
+    assert predicts(values, labels) > 0.9  # as two numbers or one, these would not be comparable
+    assert predicts(tuple("9" * (400 + k) for k in range(20)), np.arange(20.0)) == 0

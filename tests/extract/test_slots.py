@@ -13,6 +13,8 @@ from extract.slots import Sentence, find_slot, read_value
         ("민수는 학생이다.", "민수", ["민수"]),
         ("Python을 배운다.", "Python", ["Python"]),
         ("הוא נולד במאי.", "מאי", ["מאי"]),
+        ("כתוב בPython.", "Python", ["Python"]),
+        ("שני Pythonים.", "Python", ["Python"]),
         ("ولد بمايو.", "مايو", ["مايو"]),
         ("በግንቦት ተወለደ።", "ግንቦት", ["ግንቦት"]),
         ("ฉันเกิดเดือนพฤษภาคมที่นี่", "พฤษภาคม", ["พฤษภาคม"]),
@@ -84,12 +86,15 @@ def _file(tmp_path, content):
 
 
 def test_values_in_two_forms_are_one(tmp_path):
-    rows = ["Le cafe\u0301 a\u0300 Ne\u0302me.,0,N\u00eame", "Le caf\u00e9 \u00e0 Albi.,1,Albi"]
+    rows = [
+        "Le cafe\u0301 a\u0300 Ne\u0302me.,0,N\u00eame",
+        "Le caf\u00e9 \u00e0 S\u00e8te.,1, Se\u0300te",
+    ]
     prompts = read_prompts(_file(tmp_path, "\n".join(["text,label,City", *rows])))
     assert prompts.units == ("Le", "caf\u00e9", "\u00e0", "City", ".")
-    assert prompts.slots == {"City": ("N\u00eame", "Albi")}
+    assert prompts.slots == {"City": ("N\u00eame", "S\u00e8te")}
     ends = [text[a:b] for text, (a, b) in zip(prompts.texts, prompts.spans[:, 3], strict=True)]
-    assert ends == ["Ne\u0302me", "Albi"]
+    assert ends == ["Ne\u0302me", "S\u00e8te"]
 
 
 def test_the_error_says_what_the_value_is_part_of(tmp_path):

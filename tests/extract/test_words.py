@@ -54,6 +54,7 @@ def test_places_are_characters_of_python():
     assert _words(text) == ["😀", "😀", "Anna", "’s", "😀", "."]
     assert characters("😀e\u0301x") == [(0, 1), (1, 3), (3, 4)]
     assert boundaries("😀 a") == {0, 1, 2, 3}
+    assert boundaries("1.5 pm") == {0, 3, 4, 6}
 
 
 @pytest.mark.parametrize(
