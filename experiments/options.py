@@ -287,7 +287,8 @@ class Options:
         str,
         "A layer and word where states of some sentences hold NaN or inf: undefined gives it no "
         "score, omit scores it without these sentences, which are counted in a column of the CSV "
-        "files. Reused maps and the permutation test stay undefined there.",
+        "files. The permutation test then leaves them out everywhere; a map of another word has no "
+        "score there.",
         "undefined",
         choices=("undefined", "omit"),
         decides=True,

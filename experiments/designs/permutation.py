@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.designs.counts import THOROUGH
 from experiments.designs.exchange import Exchange
+from experiments.designs.finite_sentences import finite_everywhere
 from experiments.designs.setting import Part, Setting
 from experiments.designs.timing import seconds_for, seconds_of
 from gpu_smds import Checkpoint, SignificanceMap, significance_map
@@ -28,13 +29,16 @@ def permutation_test(
 ) -> SignificanceMap:
     """Permutation test of Exp 1 at some layers, with so many permutations.
 
-    What is exchanged is told by :class:`experiments.designs.exchange.Exchange`.
+    What is exchanged is told by :class:`experiments.designs.exchange.Exchange`. With
+    ``--non-finite omit`` the test is of the sentences that are finite at all of its sites.
 
     Raises
     ------
     ValueError
         Too few sentences differ, or no labels can change places.
     """
+    every, setting = len(setting.labels), finite_everywhere(setting, layers)
+    left_out = every - len(setting.labels)
     exchange = Exchange.of(setting)
     if not exchange.movable:
         raise ValueError(
@@ -56,7 +60,8 @@ def permutation_test(
         progress=progress,
         checkpoint=checkpoint,
     )
-    return replace(found, metadata={**found.metadata, **exchange.facts})
+    facts = exchange.facts | ({"left_out": left_out} if left_out else {})
+    return replace(found, metadata={**found.metadata, **facts})
 
 
 def seconds_of_test(setting: Setting, count: int, sites: int) -> float:

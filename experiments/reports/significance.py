@@ -143,8 +143,13 @@ def sentences(found: SignificanceMap) -> list[str]:
         for role in ROLES
         if role in landmarks
     ]
-    exchanged = _exchanged(found)
-    return [text, ", ".join(parts), *([exchanged] if exchanged else [])]
+    more = []
+    if left_out := facts.get("left_out"):
+        of = "1 sentence is" if left_out == 1 else f"{left_out} sentences are"
+        more.append(f"{of} left out of the test at all sites, since some states are not finite")
+    if exchanged := _exchanged(found):
+        more.append(exchanged)
+    return [text, ", ".join(parts), *more]
 
 
 def source_holds_nothing(found: SignificanceMap) -> str | None:
@@ -157,7 +162,9 @@ def source_holds_nothing(found: SignificanceMap) -> str | None:
         return f"{count} permutations cannot show anything at {LEVEL:.0%}"
     if 10.0 ** -facts.get("log10_exchanges", np.inf) > LEVEL:
         return "the labels can change places in too few ways to show anything"
-    return f"{facts['words'][source]} is nowhere significant"
+    undefined = not np.isfinite(found.p_family)[:, source].any()
+    why = ", since it has no score in any tested layer" if undefined else ""
+    return f"{facts['words'][source]} is nowhere significant{why}"
 
 
 def _where(flags: np.ndarray, layers: Sequence[int]) -> str:

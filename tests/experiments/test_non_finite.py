@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny
 from transformers import AutoTokenizer
 
-from experiments.designs.setting import folds
+from experiments.designs.finite_sentences import finite_everywhere
+from experiments.designs.setting import Part, Setting, folds
 from experiments.reports.omitted import said_of_omitted
 from extract import HiddenStates
 from gpu_smds import CircularShape, ScoreMap, score_map
@@ -48,7 +49,8 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def default(base):
-    run("all", *base, "--permutations", 19)
+    said = run("all", *base, "--permutations", 19)
+    assert "Day is nowhere significant, since it has no score in any tested layer" in said
     (*_, out) = base
     return {path.name: path.read_bytes() for path in (out / "results").glob("*.csv")}
 
@@ -68,6 +70,7 @@ def test_the_scores_are_those_of_the_other_sentences(base, default):
     (*_, out) = base
     said = run("all", *base, "--permutations", 19, "--non-finite", "omit", "--as", "omit")
     assert "7 sentences left out at" in said
+    assert "7 sentences are left out of the test at all sites" in said
     folder = out / "analyses" / "omit" / "results"
     found = ScoreMap.load(folder / "independent.safetensors")
     states = HiddenStates.open(out / "states")[:]
@@ -94,6 +97,8 @@ def test_the_scores_are_those_of_the_other_sentences(base, default):
         # A pair of the similarity is constant where its other position is.
         assert "non_finite" not in {row["status"] for row in table}
     assert "omitted" not in _rows(folder / "reuse.csv")[0]
+    tested = _rows(folder / "significance.csv")
+    assert {row["status"] for row in tested} == {"ok", "constant"}
     assert json.loads((folder / "summary.json").read_text())["omitted"]
     for path, content in default.items():
         assert (out / "results" / path).read_bytes() == content
@@ -110,6 +115,52 @@ def test_discovery_counts_them_too(base):
     for row in table:
         by_site.setdefault((row["layer"], row["position"]), set()).add(row["omitted"])
     assert all(len(counts) == 1 for counts in by_site.values())
+
+
+def _setting(rows, asked="omit"):
+    """States of 20 sentences, of which some are not finite at a site, and all at another."""
+    states = np.random.default_rng(0).normal(size=(20, 2, 3, 4))
+    states[:, 1, 2] = np.nan
+    states[rows, 1, 0, 1] = np.inf
+    labels, names = np.arange(20) % 5 / 5, np.arange(20) // 5
+    return Setting(
+        *(states, labels, (0, 4), 5, 1),
+        sentences=np.arange(20),
+        held_out={"slot": names},
+        asked={"non_finite": asked},
+        beside={"Name": names},
+    )
+
+
+def test_the_test_is_of_sentences_that_are_finite_at_all_of_its_sites():
+    setting = _setting([3, 8])
+    found = finite_everywhere(setting, (0, 4))
+    rows = np.setdiff1d(np.arange(20), [3, 8])
+    for of, values in (
+        (found.labels, setting.labels),
+        (found.sentences, setting.sentences),
+        (found.held_out["slot"], setting.held_out["slot"]),
+        (found.beside["Name"], setting.beside["Name"]),
+        (found.states[:, 1, 0:2], setting.states[:, 1, 0:2]),
+    ):
+        np.testing.assert_array_equal(of, values[rows])
+    part = Part(found.states, [1], slice(0, 2), np.array([4, 0]))
+    np.testing.assert_array_equal(part[:, 0, 0:2], setting.states[rows[[4, 0]], 1, 0:2])
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "layers"),
+    [
+        ([3], "undefined", (0, 4)),
+        ([3], "omit", (0,)),
+        ([], "omit", (0, 4)),
+        (range(16), "omit", (4,)),
+    ],
+    ids=["not asked", "other layers", "all are finite", "hardly any is"],
+)
+def test_else_it_is_of_all(rows, asked, layers):
+    setting = _setting(list(rows), asked)
+    assert finite_everywhere(setting, layers) is setting
 
 
 @pytest.mark.parametrize(
