@@ -1,11 +1,15 @@
 """Tables as people have them: delimiters, encodings, kinds of labels, and what is said of them."""
 
+import csv
+import io
 import json
+import random
 
 import numpy as np
 import pytest
 
-from extract import UsageError, read_prompts
+from extract import UsageError, fill_template, read_prompts
+from extract.table_file import read_table
 
 TOWNS = [
     ("Anna wohnt in Köln, gern.", "3,5", "Köln"),
@@ -222,3 +226,40 @@ def test_labels_are_equal_in_either_form_and_without_what_prints_nothing(tmp_pat
     path.write_text("text,label\na b.,\u200b\na c.,2\n")
     with pytest.raises(UsageError, match="line 2: the label 'label' is missing"):
         read_prompts(path)
+
+
+_CELLS = ("Köln", "New York", "a;b", "c,d", "e\tf", 'say "hi"', "x|y", "two\nlines", "=SUM(1)")
+_CELLS += ("'q", "  pad ", "日本", "-5", "{b}", "#N/A", "🙂", "None", "3,5")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_table_is_read_as_it_was_written(tmp_path, seed):
+    """Whatever stands in its cells, between them and at its end, and in every Unicode encoding."""
+    rng = random.Random(seed)
+    columns = ["Name", "Town", "id", "label"]
+    rng.shuffle(columns)
+    labels = rng.choice(
+        [("1.5", "-2"), ("2024-05-01", "2024-05-02"), ("red", "blue"), ("0,5", "1")]
+    )
+    rows = [[i % 2 if c == "label" else rng.choice(_CELLS) for c in columns] for i in range(4)]
+    rows = [[labels[cell] if isinstance(cell, int) else cell for cell in row] for row in rows]
+    surplus = [""] * rng.randint(0, 2)
+    file = io.StringIO(newline="")
+    writer = csv.writer(
+        file,
+        delimiter=rng.choice(",;\t|"),
+        lineterminator=rng.choice(["\n", "\r\n"]),
+        quoting=rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    )
+    writer.writerow([f"{' ' * rng.randint(0, 1)}{column}" for column in columns] + surplus)
+    writer.writerows([*(row + surplus for row in rows), *[[""] * 4 + surplus] * rng.randint(0, 2)])
+    path = tmp_path / rng.choice(["p.csv", "p.TSV", "p.txt"])
+    encoding = rng.choice(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+    path.write_bytes(file.getvalue().encode(encoding))
+    table = read_table(path)
+    assert table.columns == tuple(columns)
+    assert [list(row.cells.values()) for row in table.rows] == rows
+    prompts = fill_template("{Name} lives {{in}} {town}.", path)
+    prompts.to_csv(tmp_path / "prompts.csv")
+    again = read_prompts(tmp_path / "prompts.csv")
+    assert (again.hash, again.label_names) == (prompts.hash, prompts.label_names)
