@@ -118,6 +118,8 @@ def labels_of(table: Table, columns: Columns) -> Labels:
         cells = [(row.where, row.cells[name]) for row in table.rows]
         lists = [value if isinstance(value, list) else [value] for _, value in cells]
         for (where, _), values in zip(cells, lists, strict=True):
+            if not values:
+                raise UsageError(f"{where}: '{name}' is an empty list")
             if len(values) != len(lists[0]):
                 raise UsageError(f"{where}: has {len(values)} labels, others {len(lists[0])}")
         for k in range(len(lists[0])):

@@ -28,7 +28,9 @@ _INFINITE = re.compile(r"[+\-−]?inf(inity)?", re.IGNORECASE)
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
 )
-_OTHER_DATE = re.compile(r"\d{1,4}([./])\d{1,2}\1\d{1,4}", re.ASCII)
+_OTHER_DATE = re.compile(
+    r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d{2})|\d{4}([./])\d{1,2}\3\d{1,2}", re.ASCII
+)
 _EPOCH = datetime(1970, 1, 1)
 _DAY = 86400.0
 #: Most names of categories that are said.
@@ -94,6 +96,8 @@ def read_labels(
 
 def _column(name: str, cells: Sequence[Cell], commas: bool) -> Labels:
     for where, value in cells:
+        if isinstance(value, list | dict):
+            raise UsageError(f"{where}: a label of {name!r} must be a number or a text")
         if _is_missing(value):
             shown = "" if value is None or not str(value).strip() else f" ({value})"
             raise UsageError(
@@ -103,11 +107,14 @@ def _column(name: str, cells: Sequence[Cell], commas: bool) -> Labels:
     with_commas = _decimal_commas(name, texts, commas)
     kinds = [_kind(text, with_commas) for _, text in texts]
     kind, count = Counter(kinds).most_common(1)[0]
+    if kind == "infinite":
+        raise UsageError(f"{texts[0][0]}: label {texts[0][1]!r} is not finite")
     for (where, text), other in zip(texts, kinds, strict=True):
         if other != kind:
+            is_else = _A[other] if kind == "name" or other == "infinite" else f"not a {kind}"
             raise UsageError(
-                f"{where}: label {text!r} is {_A[other]}, and {count} of {len(texts)} are "
-                f"{_MANY[kind]}: a column of labels has one kind"
+                f"{where}: label {text!r} is {is_else}, and {count} of {len(texts)} are {kind}s: "
+                "a column of labels has one kind"
             )
     return _READERS[kind](name, texts, with_commas)
 
@@ -147,8 +154,7 @@ def _decimal_commas(name: str, texts: Sequence[Cell], surely: bool) -> bool:
     return True
 
 
-_A = {"number": "a number", "infinite": "not finite", "date": "a date", "name": "not a number"}
-_MANY = {"number": "numbers", "infinite": "infinite", "date": "dates", "name": "names"}
+_A = {"number": "a number", "infinite": "not finite", "date": "a date"}
 
 
 def _kind(text: str, commas: bool) -> str:
@@ -170,10 +176,6 @@ def _numbers(name: str, texts: Sequence[Cell], commas: bool) -> Labels:
     return Labels(np.array(values), dialect=("decimal commas",) if commas else ())
 
 
-def _infinite(name: str, texts: Sequence[Cell], commas: bool) -> Labels:
-    raise UsageError(f"{texts[0][0]}: label {texts[0][1]!r} is not finite")
-
-
 def _dates(name: str, texts: Sequence[Cell], commas: bool) -> Labels:
     """Days since the beginning of 1970, with times as parts of a day."""
     values, zones = [], set()
@@ -185,9 +187,8 @@ def _dates(name: str, texts: Sequence[Cell], commas: bool) -> Labels:
         zones.add(date.tzinfo is not None)
         if len(zones) > 1:
             raise UsageError(f"{where}: label {text!r} has a time zone, or lacks the one of others")
-        if date.tzinfo is not None:
-            date = date.astimezone(UTC).replace(tzinfo=None)
-        values.append((date - _EPOCH).total_seconds() / _DAY)
+        epoch = _EPOCH if date.tzinfo is None else _EPOCH.replace(tzinfo=UTC)
+        values.append((date - epoch).total_seconds() / _DAY)
     return Labels(np.array(values), said=(f"dates of {name}: as days since 1970-01-01",))
 
 
@@ -209,7 +210,6 @@ def _names(name: str, texts: Sequence[Cell], commas: bool) -> Labels:
 
 _READERS: dict[str, Callable[[str, Sequence[Cell], bool], Labels]] = {
     "number": _numbers,
-    "infinite": _infinite,
     "date": _dates,
     "name": _names,
 }

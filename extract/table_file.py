@@ -21,7 +21,7 @@ _WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
 #: What may stand between the cells of a row, by its name.
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 #: The line by which Excel is told a delimiter.
-_SEP = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+_SEP = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,10 @@ def _cells(where: str, header: Sequence[str], record: list[str], noted: bool) ->
     """Cells of a row by column."""
     surplus = record[len(header) :]
     if len(record) < len(header) or any(cell.strip() for cell in surplus):
-        raise UsageError(f"{where}: has another number of cells than the header")
+        raise UsageError(
+            f"{where}: has another number of cells than the header ({len(record)}, not "
+            f"{len(header)}): put a text that holds what stands between cells in quotes"
+        )
     cells = dict(zip(header, record, strict=False))
     if noted:
         cells |= _apostrophes_removed(where, cells, cells.pop(COLUMN))

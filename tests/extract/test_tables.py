@@ -84,6 +84,8 @@ def test_the_delimiter_by_which_all_rows_are_even(tmp_path):
         (["1", "inf", "3"], "line 3: label 'inf' is not finite"),
         (["1", "1e999", "3"], "line 3: label '1e999' is too large"),
         (["1", "", "3"], "line 3: the label 'label' is missing"),
+        (["inf", "inf", "1"], "line 2: label 'inf' is not finite"),
+        (["2024-05-03", "May", "2024-05-04"], "line 3: label 'May' is not a date, and 2 of 3 are"),
         (["2024-05-03", "NaT", "2024-05-04"], "line 3: the label 'label' is missing (NaT)"),
         (["red", "NA", "blue"], "line 3: the label 'label' is missing (NA)"),
         (["2024-05-03", "2024-13-03", "2024-05-04"], "line 3: label '2024-13-03' is not a date"),
@@ -108,6 +110,27 @@ def test_a_label_is_a_number_only_where_the_whole_cell_is_one(tmp_path, labels, 
         _read(tmp_path / "p.csv", content)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ("null", "line 2: the label 'label' is missing"),
+        ("NaN", "line 2: the label 'label' is missing (nan)"),
+        ("{}", "line 2: a label of 'label' must be a number or a text"),
+        ("[[1]]", "line 2: a label of 'label' must be a number or a text"),
+        ("[]", "line 2: 'label' is an empty list"),
+        ("[1, 2]", "line 2: has 2 labels, others 1"),
+        ("true", "line 2: label 'true' is not a number"),
+    ],
+)
+def test_labels_of_json_lines(tmp_path, label, says):
+    rows = [
+        f'{{"text": "{w} b.", "label": {x}}}' for w, x in zip("ABC", (1, label, 2), strict=True)
+    ]
+    with pytest.raises(UsageError) as error:
+        _read(tmp_path / "p.jsonl", "\n".join(rows))
+    assert says in str(error.value)
 
 
 def test_dates_become_days(tmp_path):
