@@ -24,16 +24,15 @@ from extract.landmarks import (
     DISTRACTOR,
     LAST,
     SOURCE,
+    first_of,
     landmarks_of,
+    part_between,
+    parts_of,
     slots_in_order,
 )
 from extract.prompts import Prompts
+from extract.special_columns import Column, begin_only, last_column, special_columns
 from extract.tokens import Tokens, without_marks, word_tokens
-
-#: Name of a column, and the token of every sentence that it holds.
-Column = tuple[str, np.ndarray]
-#: Where a word is looked for first: in the sentence itself, or in a chat template.
-OWN, AFTER, BEFORE = range(3)
 
 
 @dataclass(frozen=True)
@@ -150,17 +149,17 @@ def _align_words(
         prompts = without_marks(prompts, tokens)
     of_words = word_tokens(prompts, tokens)
     counts = np.array([[len(word) for word in sentence] for sentence in of_words])
-    between, unlike = _special_columns(prompts, tokens, of_words)
+    between, unlike = special_columns(prompts, tokens, of_words)
     if words_only:
-        between = _begin_only(tokens)
+        between = begin_only(tokens)
     columns: list[Column] = []
-    parts = _parts(prompts)
+    parts = parts_of(prompts)
     # Parts, names and columns of words, and of special tokens.
     found: list[tuple[int, str, int]] = []
     marked: list[tuple[int, str, int]] = []
     for j, name in enumerate([*prompts.units, None]):
         for mark, column in between.get(j, ()):
-            marked.append((_part_between(prompts, parts, j), mark, len(columns)))
+            marked.append((part_between(prompts, parts, j), mark, len(columns)))
             columns.append((mark, column))
         if name is None:
             break
@@ -173,13 +172,13 @@ def _align_words(
             if not columns or not np.array_equal(column, columns[-1][1]):
                 columns.append((name, column))
         found.append((parts[j], name, len(columns) - 1))
-    first, named = _first_of(found), _first_of(marked)
+    first, named = first_of(found), first_of(marked)
     report = _lengths(tokens) + _varying(prompts.units, counts)
     if not words_only:
-        columns += _last_column(tokens, columns)
+        columns += last_column(tokens, columns)
         named[LAST] = len(columns) - 1
         report += unlike + _without_column(tokens, of_words, columns)
-    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named, _in_chat(prompts))
+    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named, prompts.in_chat)
     known = None if words_only else named
     return _positions("word", tokens, columns, first, landmarks, report, known)
 
@@ -206,88 +205,6 @@ def _positions(
     )
 
 
-def _in_chat(prompts: Prompts) -> bool:
-    return prompts.frame != (0, 0)
-
-
-def _parts(prompts: Prompts) -> list[int]:
-    """Where every word stands: in the sentence, or in a chat template after or before it."""
-    end = len(prompts.texts[0]) - prompts.frame[1]
-    spans = prompts.spans[0].tolist()
-    return [AFTER if a >= end else BEFORE if b <= prompts.frame[0] else OWN for a, b in spans]
-
-
-def _part_between(prompts: Prompts, parts: Sequence[int], j: int) -> int:
-    """Where a token stands that is between word j − 1 and word j."""
-    if not _in_chat(prompts):
-        return OWN
-    before = parts[j - 1] if j else BEFORE
-    after = parts[j] if j < len(parts) else AFTER
-    return OWN if before == after == OWN else BEFORE if before == BEFORE else AFTER
-
-
-def _first_of(found: Sequence[tuple[int, str, int]]) -> dict[str, int]:
-    """Column of the first occurrence of every name, by the order of the parts."""
-    first: dict[str, int] = {}
-    for _, name, column in sorted(found, key=lambda entry: entry[0]):
-        first.setdefault(name, column)
-    return first
-
-
-def _begin_only(tokens: Tokens) -> dict[int, list[Column]]:
-    """The column of a token that the tokenizer puts in front of all sentences."""
-    if not all(special[0] for special in tokens.special):
-        return {}
-    return {0: [(tokens.texts[0], np.zeros(len(tokens), dtype=np.int64))]}
-
-
-def _special_columns(
-    prompts: Prompts, tokens: Tokens, of_words: list[list[list[int]]]
-) -> tuple[dict[int, list[Column]], list[str]]:
-    """Columns of special tokens by the number of words before them, and what is said of others.
-
-    They have columns where all sentences have the same ones between the same words. So has white
-    space of a chat template, but for the last token.
-    """
-    gaps: dict[int, list[list[int]]] = {}  # words before → their tokens in every sentence
-    n = len(tokens)
-    for i, (ids, words) in enumerate(zip(tokens.ids, of_words, strict=True)):
-        taken = {t for word in words for t in word}
-        ends = np.array([word[-1] for word in words])
-        begin, end = prompts.frame[0], len(prompts.texts[i]) - prompts.frame[1]
-        for t, (token, (a, b)) in enumerate(zip(ids, tokens.offsets[i].tolist(), strict=True)):
-            is_around = (b <= begin or a >= end) and t < len(ids) - 1 and _in_chat(prompts)
-            if (token in tokens.marks or is_around) and t not in taken:
-                before = int((ends < t).sum())
-                gaps.setdefault(before, [[] for _ in range(n)])[i].append(t)
-    columns, said = {}, []
-    for before, found in sorted(gaps.items()):
-        kinds = [tuple(ids[t] for t in row) for ids, row in zip(tokens.ids, found, strict=True)]
-        if len(set(kinds)) == 1:
-            columns[before] = [
-                (tokens.texts[t], np.array([row[k] for row in found]))
-                for k, t in enumerate(found[0])
-            ]
-            continue
-        if before == 0:
-            columns |= _begin_only(tokens)
-        unlike = dict.fromkeys(tokens.marks[t] for k in kinds for t in k if t in tokens.marks)
-        said.append(
-            f"special tokens differ between the sentences ({', '.join(unlike)} after "
-            f"{before} words): they have no column"
-        )
-    return columns, said
-
-
-def _last_column(tokens: Tokens, columns: Sequence[Column]) -> list[Column]:
-    """A column of the last token of every sentence, unless it is the last one already."""
-    last = np.array([len(ids) - 1 for ids in tokens.ids])
-    if columns and np.array_equal(columns[-1][1], last):
-        return []
-    kinds = {ids[-1] for ids in tokens.ids}
-    return [(tokens.marks.get(kinds.pop(), LAST) if len(kinds) == 1 else LAST, last)]
-
-
 def _slots(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Positions:
     slots = list(dict.fromkeys(slots_in_order(prompts)))
     if not slots:
@@ -302,7 +219,7 @@ def _slots(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Pos
     # In the order of the first sentence.
     order = np.argsort(last[0], kind="stable").tolist()
     columns: list[Column] = [(slots[k], np.array([row[k] for row in last])) for k in order]
-    columns += _last_column(tokens, columns)
+    columns += last_column(tokens, columns)
     first = {slots[k]: column for column, k in enumerate(order)}
     named = {LAST: len(columns) - 1}
     landmarks = landmarks_of(first, [slots[k] for k in order], *asked, named, needed_last=True)
@@ -319,9 +236,9 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
     source_columns: dict[int, int] = {}
     if prompts.units:
         of_words = word_tokens(prompts, tokens)
-        parts = _parts(prompts)
+        parts = parts_of(prompts)
         firsts = [
-            _first_of([(parts[j], prompts.units[j], word[-1]) for j, word in enumerate(sentence)])
+            first_of([(parts[j], prompts.units[j], word[-1]) for j, word in enumerate(sentence)])
             for sentence in of_words
         ]
         first = firsts[0]
@@ -334,7 +251,7 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
             first.setdefault(text, column)
     # The last token is a column where all sentences end at the same one.
     named = {LAST: width - 1} if all(len(row) == width for row in tokens.ids) else {}
-    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named, _in_chat(prompts))
+    landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named, prompts.in_chat)
     if firsts:
         at = landmarks["source"]
         name = next((name for name, column in first.items() if column == at), words[at])

@@ -12,6 +12,8 @@ from extract.words import composed
 SOURCE, DESTINATION, DISTRACTOR = "Month", "birthday", "volleyball"
 #: The last token of every sentence, as it is named; "last" is understood too.
 LAST = "<last>"
+#: Where a name is looked for first: in the sentence itself, or in a chat template.
+OWN, AFTER, BEFORE = range(3)
 
 
 def landmarks_of(
@@ -83,3 +85,27 @@ def first_columns(words: Sequence[str]) -> dict[str, int]:
 def slots_in_order(prompts: Prompts) -> list[str]:
     """Names of the slots in the order of the sentence."""
     return [n for n, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
+
+
+def parts_of(prompts: Prompts) -> list[int]:
+    """Where every word stands: in the sentence, or in a chat template after or before it."""
+    end = len(prompts.texts[0]) - prompts.frame[1]
+    spans = prompts.spans[0].tolist()
+    return [AFTER if a >= end else BEFORE if b <= prompts.frame[0] else OWN for a, b in spans]
+
+
+def part_between(prompts: Prompts, parts: Sequence[int], j: int) -> int:
+    """Where a token stands that is between word j − 1 and word j."""
+    if not prompts.in_chat:
+        return OWN
+    before = parts[j - 1] if j else BEFORE
+    after = parts[j] if j < len(parts) else AFTER
+    return OWN if before == after == OWN else BEFORE if before == BEFORE else AFTER
+
+
+def first_of(found: Sequence[tuple[int, str, int]]) -> dict[str, int]:
+    """Column of the first occurrence of every name, by the order of the parts."""
+    first: dict[str, int] = {}
+    for _, name, column in sorted(found, key=lambda entry: entry[0]):
+        first.setdefault(name, column)
+    return first

@@ -72,6 +72,11 @@ class Prompts:
         return len(self.texts)
 
     @property
+    def in_chat(self) -> bool:
+        """Whether a chat template is around the sentences."""
+        return self.frame != (0, 0)
+
+    @property
     def hash(self) -> str:
         """SHA-256 of texts, labels and words: two runs with the same hash read the same."""
         content = [self.texts, self.labels.tolist(), self.units, self.is_slot, self.spans.tolist()]

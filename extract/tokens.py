@@ -66,7 +66,7 @@ def tokenize(prompts: Prompts, tokenizer: Any) -> Tokens:
         list(prompts.texts),
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
-        add_special_tokens=prompts.frame == (0, 0),
+        add_special_tokens=not prompts.in_chat,
     )
     ids = [list(map(int, row)) for row in encoded["input_ids"]]
     for i, row in enumerate(ids):

@@ -16,7 +16,7 @@ def examples(prompts: Prompts, tokens: Tokens | None, positions: Positions | Non
     Parameters
     ----------
     prompts
-        The sentences.
+        The sentences, in the chat template if they are read so.
     tokens, positions
         Their tokens and columns; None where the tokenizer is not at hand.
     """
@@ -47,6 +47,7 @@ def columns_of(prompts: Prompts, tokens: Tokens, positions: Positions, number: i
     offsets = tokens.offsets[number].tolist()
     for t, (token, (start, end)) in enumerate(zip(tokens.ids[number], offsets, strict=True)):
         of_token = ",".join(str(column) for column, at in enumerate(columns) if at == t)
-        readable = tokens.marks.get(token) or text[start:end].strip() or "␣"
+        piece = text[start:end]
+        readable = tokens.marks.get(token) or piece.strip() or ("↵" if "\n" in piece else "␣")
         shown.append(f"{of_token or '–'}:{readable}")
     return "  ".join(shown)

@@ -136,7 +136,6 @@ def described(plan: Plan) -> list[str]:
         f"batches    {len(plan.sizes)}, of up to {max(plan.sizes)} sentences",
         f"positions  {len(plan.positions)} ({plan.positions.mode}): "
         f"{' '.join(plan.positions.words)}",
-        *([f"chat       {plan.reading.prompts.texts[0]}"] if plan.reading.frame else []),
         f"layers     {len(plan.layers)} of {n_states(plan.config)} hidden states, width "
         f"{hidden_size(plan.config)}",
         f"states     {_gb(plan.states)} ({str(plan.dtype).removeprefix('torch.')})"

@@ -55,7 +55,8 @@ def test_a_run_without_one_is_not_taken_for_it(model, tmp_path):
 
 def test_a_dry_run_shows_the_first_sentence_in_the_template(model, tmp_path):
     said = run("all", "--model", model, *FEW, "--chat", "--dry-run", "--out", tmp_path / "run")
-    assert "chat <|begin|>user\\nPaul was born" in said
+    assert "sentence 1: <|begin|>user\\n⟦Paul⟧Name was born" in said
+    assert "0:<|begin|> 1:u 2:s" in said
     assert "assistant <last>" in said
 
 
