@@ -11,6 +11,7 @@ the text as it was given. A value begins and ends
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -86,6 +87,8 @@ class Sentence:
                     if a < start < b or a < end < b:
                         where = "inside" if a <= start and end <= b else "where it parts"
                         return f"{where} the {kind} {self.text[a:b]!r}"
+        if value and unicodedata.normalize("NFD", value) in unicodedata.normalize("NFD", self.text):
+            return "where it parts a letter from its marks, or an emoji"
         return None
 
     def _places(self, value: str) -> list[tuple[int, int]]:

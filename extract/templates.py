@@ -9,6 +9,7 @@ from functools import cached_property
 
 from extract.errors import UsageError
 from extract.units import Unit, with_words
+from extract.words import characters
 
 _BRACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -42,16 +43,28 @@ class Template:
     def _units(self) -> list[list[Unit]]:
         """Units of every part; where a word stands in its part."""
         return [
-            [(text, True, 0, 0)] if is_slot else with_words(text, ())
-            for text, is_slot in self.parts
+            [(text, True, 0, 0)] if is_slot else with_words(" " * marks + text[marks:], ())
+            for (text, is_slot), marks in zip(self.parts, self._marks, strict=True)
+        ]
+
+    @cached_property
+    def _marks(self) -> list[int]:
+        """Length of the marks of every part that belong to the letter before it, in a slot."""
+        before = ["", *("x" if is_slot else "" for _, is_slot in self.parts)]
+        return [
+            characters(letter + text)[0][1] - 1 if letter and not is_slot else 0
+            for letter, (text, is_slot) in zip(before, self.parts, strict=False)
         ]
 
     def filled(self, values: Mapping[str, str]) -> tuple[str, list[tuple[int, int]]]:
         """A sentence, and the span of each of :attr:`words` in it."""
-        sentence, spans = "", []
-        for (part, is_slot), units in zip(self.parts, self._units, strict=True):
+        sentence = ""
+        spans: list[tuple[int, int]] = []
+        for (part, is_slot), units, marks in zip(self.parts, self._units, self._marks, strict=True):
             start = len(sentence)
             sentence += values[part] if is_slot else part
+            if marks:
+                spans[-1] = (spans[-1][0], start + marks)
             if is_slot:
                 spans.append((start, len(sentence)))
             else:

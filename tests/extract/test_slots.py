@@ -3,6 +3,7 @@ import pytest
 from extract import UsageError, read_prompts
 from extract.landmarks import landmarks_of
 from extract.slots import Sentence, find_slot, read_value
+from extract.templates import parse_template
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,9 @@ def test_found(text, value, found):
     assert [text[a:b] for a, b in find_slot(text, value)] == found
 
 
+PARTS = "where it parts a letter from its marks, or an emoji"
+
+
 @pytest.mark.parametrize(
     ("text", "value", "inside"),
     [
@@ -57,12 +61,13 @@ def test_found(text, value, found):
         ("a_b", "b", "the word 'a_b'"),
         ("au cafe\u0301s", "caf\u00e9", "the word 'cafe\u0301s'"),
         # A letter is not parted from its marks, nor an emoji from its parts.
-        ("cafe\u0301", "cafe", None),
-        ("हिन्दी", "हिन", None),
-        ("ที่", "ที", None),
-        ("👩‍👩‍👧", "👩", None),
-        ("👍🏽", "👍", None),
-        ("1️⃣", "1", None),
+        ("cafe\u0301", "cafe", PARTS),
+        ("caf\u00e9", "cafe", PARTS),
+        ("हिन्दी", "हिन", PARTS),
+        ("ที่", "ที", PARTS),
+        ("👩‍👩‍👧", "👩", PARTS),
+        ("👍🏽", "👍", PARTS),
+        ("1️⃣", "1", PARTS),
         ("x", "\u200b", None),
         ("x", "y", None),
     ],
@@ -110,6 +115,14 @@ def test_the_error_names_the_slot_that_holds_the_value(tmp_path):
         UsageError, match=r"line 3: .*'York' of slot 'B' stands only where slot 'A'"
     ):
         read_prompts(_file(tmp_path, "\n".join(["text,label,A,B", *rows])))
+
+
+def test_a_mark_behind_a_slot_of_a_template_belongs_to_it():
+    template = parse_template("{Name}ের জন্ম {Month}এ।")  # a Bengali genitive: রহিম, রহিমের
+    sentence, spans = template.filled({"Name": "রহিম", "Month": "মে"})
+    assert sentence == "রহিমের জন্ম মেএ।"
+    assert [name for name, _ in template.words] == ["Name", "র", "জন্ম", "Month", "এ", "।"]
+    assert [sentence[a:b] for a, b in spans] == ["রহিমে", "র", "জন্ম", "মে", "এ", "।"]
 
 
 def test_a_sentence_that_prints_nothing(tmp_path):
