@@ -110,8 +110,8 @@ def discover_manifolds(
         X, y, tried, "all", cv, n_components=smds_components, device=device, period=period
     )
     if n_folds > 1 and random_state is None:
-        labels = as_labels(y, Sites(X).n).values
-        warn_if_sorted(labels, resolve_folds(n_folds, labels).tests, "random_state=0")
+        given = as_labels(y, Sites(X).n)
+        warn_if_sorted(given, resolve_folds(n_folds, given.values).tests, "random_state=0")
     rows: list[dict[str, Any]] = []
     for i, manifold in enumerate(found.sources.values()):
         row: dict[str, Any] = {"shape": manifold.name, "params": {}}

@@ -88,7 +88,7 @@ class Question:
             labels.categories,
         )
         if counts_folds(cv):
-            warn_if_sorted(labels.values, question.folds.tests, shuffled("cv", cv))
+            warn_if_sorted(labels, question.folds.tests, shuffled("cv", cv))
         return question
 
     def keeping(self, rows: np.ndarray) -> Self:

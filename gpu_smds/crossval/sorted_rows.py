@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gpu_smds._labels import Labels
+
 # The probability that rows in random order are warned of is at most this.
 _CHANCE = 1e-6
 # A stretch counts if one as long occurs in at most this share of random orders.
@@ -38,13 +40,13 @@ def shuffled(name: str, folds: int) -> str:
     return f"{name}=KFold({int(folds)}, shuffle=True, random_state=0)"
 
 
-def warn_if_sorted(labels: np.ndarray, tests: Sequence[np.ndarray], remedy: str) -> bool:
+def warn_if_sorted(labels: Labels, tests: Sequence[np.ndarray], remedy: str) -> bool:
     """Warn if the training parts leave out what the test parts hold, and say what to do.
 
     Parameters
     ----------
     labels
-        ``(n,)`` or ``(n, k)``.
+        Values ``(n,)`` or ``(n, k)``, and whether they are dates or categories.
     tests
         Row numbers of the test parts, which are disjoint and cover all rows.
     remedy
@@ -60,24 +62,35 @@ def warn_if_sorted(labels: np.ndarray, tests: Sequence[np.ndarray], remedy: str)
     UserWarning
         At the caller's line outside of the library.
     """
-    fold_of = np.empty(len(labels), dtype=np.int64)
+    values = labels.values
+    fold_of = np.empty(len(values), dtype=np.int64)
     for f, rows in enumerate(tests):
         fold_of[rows] = f
-    columns = labels.reshape(len(labels), -1).T
+    columns = values.reshape(len(values), -1).T
     for column in columns:
         left_out = _left_out(column, fold_of, _CHANCE / len(columns))
         if left_out is not None:
             fold, low, high = left_out
-            part = f"labels from {low:g} to {high:g}" if low < high else f"the label {low:g}"
             warnings.warn(
                 f"rows are sorted by label, and the {len(tests)} folds are stretches of rows: the "
-                f"training part of fold {fold} leaves out {part}, which its test part holds. If "
+                f"training part of fold {fold} leaves out {_named(labels, low, high)}, which its "
+                "test part holds. If "
                 f"that is not meant, shuffle: {remedy}",
                 UserWarning,
                 skip_file_prefixes=(_PACKAGE,),
             )
             return True
     return False
+
+
+def _named(labels: Labels, low: float, high: float) -> str:
+    """A stretch of labels, in words."""
+    if labels.categories:
+        return "categories"
+    first, last = f"{low:g}", f"{high:g}"
+    if labels.dates:
+        first, last = (str(np.datetime64(int(np.floor(day)), "D")) for day in (low, high))
+    return f"the label {first}" if low == high else f"labels from {first} to {last}"
 
 
 def _left_out(

@@ -107,7 +107,7 @@ def nested_map(
         cv, inner_cv = (GroupKFold(s) if counts_folds(s) else s for s in (cv, inner_cv))
     outer = split_rows(cv, labels, names)
     said = counts_folds(cv) and warn_if_sorted(
-        labels, [test for _, test in outer], shuffled("cv", cv)
+        read, [test for _, test in outer], shuffled("cv", cv)
     )
     inner = []
     for train, _ in outer:
@@ -115,7 +115,8 @@ def nested_map(
         split = split_rows(inner_cv, labels[train], parts, "inner_cv")
         if counts_folds(inner_cv) and not said:
             held_out = [held for _, held in split]
-            said = warn_if_sorted(labels[train], held_out, shuffled("inner_cv", inner_cv))
+            part_of = replace(read, values=labels[train])
+            said = warn_if_sorted(part_of, held_out, shuffled("inner_cv", inner_cv))
         inner.append([(train[fit], train[held]) for fit, held in split])
     once = OnePass(X, device, memory_budget)
     arguments: dict[str, Any] = {

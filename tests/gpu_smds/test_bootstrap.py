@@ -7,7 +7,7 @@ import tolerances
 import torch
 from budgets import smallest
 from cases import SOLVERS, SPLITS, degenerate
-from sklearn.model_selection import GroupKFold, RepeatedKFold, ShuffleSplit
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit
 
 from gpu_smds import CircularShape, Status, bootstrap_map, fit_map, score_map
 from gpu_smds.crossval.folds import resolve_folds
@@ -210,7 +210,7 @@ def test_containers_and_site_axes(rng, axes, dtype):
 def test_undefined_in_one_part_only(rng):
     y = np.r_[np.zeros(N // 3), cases.labels(rng, N - N // 3)]
     X = cases.states(rng, y, (2,), 8)
-    found = bootstrap_map(X, y, 5)
+    found = bootstrap_map(X, y, 5, cv=KFold(3))
     assert (found.status == Status.DEGENERATE_LABELS).all()
     assert np.isnan(found.score).all()
     assert np.isnan(found.resampled).all()

@@ -206,7 +206,7 @@ def test_small_variation_on_a_massive_mean_counts(rng):
 def test_labels_that_fall_on_one_point_in_a_fold(rng):
     y = np.r_[np.zeros(20), cases.labels(rng, 40)]
     X = cases.states(rng, y, (2,), 8)
-    result = score_map(X, y, cv=3)  # the first test part has one label only
+    result = score_map(X, y, cv=KFold(3))  # the first test part has one label only
     assert (result.status[0] == Status.DEGENERATE_LABELS).all()
     others = score_map(X, y, cv=list(KFold(3).split(X))[1:])
     assert (others.status == Status.OK).all()

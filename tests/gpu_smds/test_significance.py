@@ -7,7 +7,7 @@ import tolerances
 import torch
 from budgets import smallest
 from cases import SOLVERS, SPLITS, degenerate
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, KFold
 
 from gpu_smds import METRICS, SignificanceMap, Status, score_map, significance_map
 from gpu_smds.solvers import hat_matrix, procrustes, ridge_forms, ridge_systems
@@ -207,7 +207,7 @@ def test_undefined_sites_are_nan_and_explained(rng):
 def test_labels_that_fall_on_one_point_and_too_few_rows(rng):
     y = np.r_[np.zeros(N // 3), cases.labels(rng, N - N // 3)]
     X = cases.states(rng, y, (2,), 8)
-    found = significance_map(X, y, 5)
+    found = significance_map(X, y, 5, cv=KFold(3))
     assert (found.status == Status.DEGENERATE_LABELS).all()
     assert np.isnan(found.score).all()
     assert np.isnan(found.null).all()

@@ -20,6 +20,7 @@ from gpu_smds import (
     significance_map,
     transfer_map,
 )
+from gpu_smds._labels import Labels
 from gpu_smds.crossval.folds import resolve_folds
 from gpu_smds.crossval.sorted_rows import chance_of_runs, chances_of_order, warn_if_sorted
 
@@ -42,7 +43,7 @@ def _warns(labels, folds):
     tests = resolve_folds(folds, labels).tests
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        warned = warn_if_sorted(labels, tests, "shuffle")
+        warned = warn_if_sorted(Labels(labels), tests, "shuffle")
     assert len(said) == warned
     return warned
 
@@ -95,6 +96,24 @@ def test_the_functions_named_as_in_smds_say_their_own_argument():
         warnings.simplefilter("error")
         discover_manifolds(STATES[:, 0], SORTED, ["circular"], random_state=0)
         compare_manifolds(STATES[:, 0], SORTED, ["circular", "cluster"], n_repeats=2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "manifold", "says"),
+    [
+        (SORTED, "circular", "leaves out labels from 0 to 0.316667, which"),
+        (np.repeat(["a", "b", "c"], 20), "cluster", "leaves out categories, which"),
+        (
+            np.datetime64("2024-05-01") + np.arange(N),
+            "euclidean",
+            "leaves out labels from 2024-05-01 to 2024-05-20, which",
+        ),
+    ],
+    ids=["numbers", "categories", "dates"],
+)
+def test_what_is_left_out_is_said_in_the_words_of_the_labels(labels, manifold, says):
+    with pytest.warns(UserWarning, match=f"fold 0 {says} its test part holds"):
+        score_map(STATES, labels, manifold)
 
 
 @pytest.mark.parametrize(
