@@ -2,6 +2,7 @@
 
 from .estimators.hybrid_smds import HybridSMDS as HybridSMDS
 from .estimators.supervised_mds import SupervisedMDS as SupervisedMDS
+from .geometry.joined_ends import PeriodWarning as PeriodWarning
 from .geometry.parametrization import (
     ComputedSMDSParametrization as ComputedSMDSParametrization,
 )

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.designs.setting import FOLDS
 from experiments.figures import draw_winners
 from experiments.reports.omitted import said_of_omitted
-from experiments.reports.significance import named
+from experiments.reports.significance import labels_of_period, named
 from experiments.runs.inquiry import Inquiry
 from gpu_smds import Discovery
 from gpu_smds.maps.discovery import NOTHING, UNDEFINED
@@ -41,7 +41,8 @@ def report_discovery(inquiry: Inquiry, found: Discovery) -> None:
         rows.append(cells)
     screen = inquiry.run.screen
     screen.table(
-        f"{inquiry.run.source.name}: {len(found.manifolds)} manifolds, {FOLDS} folds",
+        f"{inquiry.run.source.name}: {len(found.manifolds)} manifolds, {FOLDS} folds"
+        + labels_of_period(inquiry),
         ["manifold", "sites won", "best score", "layer", "word"],
         rows,
         left=["word"],

@@ -28,6 +28,12 @@ def named(inquiry: Inquiry) -> str:
     return said + (f" Analysis: {name}." if name else "")
 
 
+def labels_of_period(inquiry: Inquiry) -> str:
+    """The period of the labels, for the end of a heading; nothing where there is none."""
+    period = inquiry.options.period
+    return "" if period is None else f", labels{of_period(period_of(period))}"
+
+
 def on_all_layers(found: SignificanceMap, values: np.ndarray) -> np.ndarray:
     """Values ``(tested layers, T)`` as ``(L, T)``, NaN at layers that were not tested."""
     tested, every = found.metadata["layers"], found.metadata["of_layers"]

@@ -13,7 +13,12 @@ from experiments.designs import EXPERIMENTS, INDEPENDENT, every_experiment
 from experiments.designs.experiment import ROLES, Experiment, Verdict
 from experiments.reports.drawing import draw_analysis
 from experiments.reports.omitted import said_of_omitted
-from experiments.reports.significance import draw_test, sentences, source_holds_nothing
+from experiments.reports.significance import (
+    draw_test,
+    labels_of_period,
+    sentences,
+    source_holds_nothing,
+)
 from experiments.runs.experiments import every_result
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.significance import NO_TEST
@@ -79,8 +84,10 @@ def summary_facts(
     untested: str | None = None,
 ) -> dict[str, Any]:
     """Table, verdicts and what the permutation test says as plain values."""
+    facts = next(iter(results.values())).metadata
     return {
-        "protocol": next(iter(results.values())).metadata["protocol"],
+        "protocol": facts["protocol"],
+        **({"period": facts["period"]} if "period" in facts else {}),
         "table": [asdict(row) for row in rows(results)],
         "verdicts": [asdict(verdict) for verdict in verdicts(results, tested, untested)],
         "significance": sentences(tested) if tested is not None else [],
@@ -175,7 +182,8 @@ def _print_table(inquiry: Inquiry, results: Mapping[str, ScoreMap]) -> None:
     run, name = inquiry.run, inquiry.analysis.name
     of = f" ({name})" if name else ""
     run.screen.table(
-        f"{run.source.name}: {len(run.prompts)} sentences, {inquiry.options.protocol} protocol{of}",
+        f"{run.source.name}: {len(run.prompts)} sentences, {inquiry.options.protocol} protocol"
+        f"{labels_of_period(inquiry)}{of}",
         [
             *("experiment", *(words[landmarks[role]] for role in roles)),
             *(("best", "layer"), "time", ("undefined", "sites")),

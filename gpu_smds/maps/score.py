@@ -52,7 +52,9 @@ def score_map(
         ``shape``, ``dtype`` and ``X[:, i, j, a:b]`` that reads lazily. Of a table, pass
         ``X.to_numpy()``.
     y
-        Labels ``(n_samples,)`` or ``(n_samples, k)``.
+        Labels ``(n_samples,)`` or ``(n_samples, k)``: numbers, dates, which become days since
+        1970-01-01, or, for cluster, polytope and hierarchical, text. Of numpy, torch, pandas or
+        lists; a missing one is an error.
     manifold
         A name, a shape object (ours or of smds), a parametrization, or a callable labels →
         distance matrix. A callable and a shape of smds need ``n_components``.

@@ -55,7 +55,7 @@ def transfer_map(
     X
         States ``(n_samples, *lead, T, d)``, as in :func:`gpu_smds.score_map`.
     y
-        Labels of the samples.
+        Labels of the samples, as in :func:`score_map`.
     cv
         None scores the given maps on all samples. Otherwise the sources are refitted on each
         training part, from the states that ``fitted`` was fitted on, and scored on the held-out

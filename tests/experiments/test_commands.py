@@ -215,7 +215,8 @@ def test_the_clean_protocol_refuses_labels_that_are_no_turn(model, tmp_path):
     prompts = _own_prompts(tmp_path / "own.csv", spread=24.0)
     marks = ("--source", "Town", "--destination", "now", "--distractor", "In")
     options = ("--prompts", prompts, *marks, "--model", model, "--out", tmp_path / "run")
-    assert "divide them by their period" in run("all", *options, "--protocol", "clean", expect=2)
+    said = run("all", *options, "--protocol", "clean", expect=2)
+    assert "these span 23: give their period, such as --period 24" in said
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def test_the_results_are_those_of_the_library(asked):
     expected = score_map(states, y, manifold=CircularShape(period=7), cv=folds())
     tolerances.assert_close(found.mean, expected.mean, tolerances.SCORE)
     assert found.metadata["period"] == 7
+    assert "study protocol, labels of period 7" in said
+    assert json.loads((out / "results" / "summary.json").read_text())["period"] == 7
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["main"]["period"] == 7
     assert "period = 7.0" in (out / "run.toml").read_text()

@@ -16,6 +16,7 @@ from gpu_smds import (
     ComputedSMDSParametrization,
     DiscreteCircularShape,
     KleinBottleShape,
+    PeriodWarning,
     SphericalShape,
     SupervisedMDS,
     TorusShape,
@@ -27,7 +28,6 @@ from gpu_smds import (
     significance_map,
 )
 from gpu_smds.geometry.as_json import as_json, from_json
-from gpu_smds.geometry.joined_ends import PeriodWarning
 from gpu_smds.geometry.shapes import SHAPES, periodic_names
 
 WEEK = np.arange(7.0)
