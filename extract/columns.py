@@ -96,8 +96,9 @@ def check_keys(table: Table, columns: Columns, row: Row) -> None:
     """
     if columns.text is not None and columns.text not in row.cells:
         raise UsageError(f"{row.where}: has no '{columns.text}'")
-    first = list(columns.others)
-    found = [name for name in row.cells if name in first or name not in table.columns]
+    first, found = (
+        [name for name in of.cells if name in columns.others] for of in (table.rows[0], row)
+    )
     if {*found} != {*first}:
         raise UsageError(f"{row.where}: has slots {found}, the first sentence {first}")
 

@@ -44,7 +44,7 @@ class Table:
     path
         The file.
     columns
-        Names of its columns; of a JSONL file, the keys of its first row.
+        Names of its columns; of a JSONL file, the keys of all rows.
     rows
         Those that are not blank.
     said
@@ -234,7 +234,7 @@ def _of_json_lines(path: Path, text: str, encoding: str) -> Table:
         if line.strip():
             where = f"{path} line {number}"
             rows.append(Row(where, _object(where, line)))
-    columns = tuple(rows[0].cells) if rows else ()
+    columns = tuple(dict.fromkeys(key for row in rows for key in row.cells))
     return Table(path, columns, tuple(rows), (encoding,) if encoding else (), keyed=True)
 
 

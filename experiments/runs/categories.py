@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.options import Options
 from extract import Prompts, UsageError
+from gpu_smds.geometry.manifold import resolve_manifold
 from gpu_smds.geometry.shapes import categorical_names
 
 #: Shapes that ask of labels only whether they are equal; all others take them for quantities.
@@ -27,21 +28,19 @@ def with_categories(command: str, options: Options, prompts: Prompts) -> Options
     if not any(prompts.label_names) or command == "extract" or options.draws:
         return options
     if command == "discover" and options.manifolds is None:
-        return replace(options, manifolds=OF_CATEGORIES)
+        fit = [name for name in OF_CATEGORIES if resolve_manifold(name).takes(prompts.labels)]
+        return replace(options, manifolds=tuple(fit))
     asked = (options.manifold,) if command != "discover" else options.manifolds or ()
     for name in asked:
         if name not in OF_CATEGORIES:
             few = ", ".join(next(names for names in prompts.label_names if names)[:3])
+            of_one = "" if prompts.labels.ndim == 1 else "one column of names and "
+            option = "--manifolds" if command == "discover" else "--manifold"
             raise UsageError(
                 f"the labels are names ({few}, …), and {name} takes numbers: give the label as "
-                f"numbers, or {_advice(command, prompts)}"
+                f"numbers, or {of_one}{option} cluster"
             )
     return options
-
-
-def _advice(command: str, prompts: Prompts) -> str:
-    shape = "cluster" if prompts.labels.ndim == 1 else "hierarchical"
-    return f"--manifold{'s' if command == 'discover' else ''} {shape}"
 
 
 def quantities(prompts: Prompts) -> np.ndarray:

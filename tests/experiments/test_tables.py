@@ -107,6 +107,7 @@ def test_categories_are_asked_for_with_shapes_that_take_them(model, tmp_path):
     assert read_prompts(out / "prompts.csv").label_names == (tuple(sorted(MONTHS)),)
     said = run("discover", *given, "--shuffles", "0", "--out", out)
     assert "polytope" in said
+    assert "hierarchical" not in said
     assert "euclidean" not in said
 
 

@@ -133,6 +133,14 @@ def test_labels_of_json_lines(tmp_path, label, says):
     assert says in str(error.value)
 
 
+def test_keys_that_only_some_lines_have(tmp_path):
+    rows = [{"text": "A b.", "label": 1}, {"text": "C b.", "label": 2, "note": "x"}]
+    content = "\n".join(map(json.dumps, rows))
+    assert _read(tmp_path / "p.jsonl", content, ignore=["note"])[0].slots["word_1"] == ("A", "C")
+    with pytest.raises(UsageError, match=r"line 2: has slots \['note'\], the first sentence \[\]"):
+        _read(tmp_path / "p.jsonl", content)
+
+
 def test_dates_become_days(tmp_path):
     rows = [("A b.", "1970-01-02"), ("C b.", "1969-12-31T12:00"), ("D b.", "2024-05-03 06:00:00")]
     prompts, lines = _read(tmp_path / "p.csv", _table(rows, ",", ("text", "label")))
