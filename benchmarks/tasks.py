@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,12 @@ def measured(arguments: argparse.Namespace, path: File) -> dict[str, Any]:
     """All tasks that are asked for, written after each; others stay what they were."""
     before = json.loads(path.read()) if arguments.task and path.exists() else {}
     size = QUICK if arguments.quick else Size()
-    facts = {"environment": environment(), "size": vars(size), "layers": LAYERS}
+    facts = {
+        "environment": environment(),
+        "load": round(os.getloadavg()[0], 1),
+        "size": vars(size),
+        "layers": LAYERS,
+    }
     rows = dict(before.get("tasks", {}))
     model = Answering(resolve_model(MODEL), model_device(None))
     for name in arguments.task or task_names():

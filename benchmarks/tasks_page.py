@@ -16,6 +16,9 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _CLOSE = 0.01
 #: Shapes of three dimensions, of which figures show two.
 _SOLID = ("polytope", "spherical")
+_FOUND = ("found", "of")
+#: Share of right answers from which on a model is said to know them.
+_KNOWN = 0.8
 
 
 def write_page(facts: Mapping[str, Any]) -> Path:
@@ -36,8 +39,11 @@ def measured(facts: Mapping[str, Any]) -> str:
     parts = [
         f"SmolLM2-135M-Instruct, {size['samples']} sentences, layers {layers}, "
         f"{size['permutations']} permutations, {size['questions']} questions; {machine['cpu']}, "
-        f"{machine['cores']} cores, {total / 60:.0f} minutes in all. **Published** is what others "
-        "found, in larger models and with sentences of their own; the sentences here are ours.",
+        f"{machine['cores']} cores, {total / 60:.0f} minutes in all{_beside(facts)}. *Published* "
+        "is what others found, in larger models and with sentences of their own; the sentences "
+        "here are ours.",
+        "",
+        _in_all(tasks),
         "",
         "| task | published | at the source | at the destination | at the end | "
         "significant from the source on | before it | answers | time |",
@@ -57,6 +63,54 @@ def measured(facts: Mapping[str, Any]) -> str:
     for name, row in tasks.items():
         parts += ["", *_part(name, read_task(name), row)]
     return "\n".join(parts)
+
+
+def _beside(facts: Mapping[str, Any]) -> str:
+    """That the machine had more to do, where it had."""
+    cores, load = facts["environment"]["cores"], facts["load"]
+    if load <= 1.5 * cores:
+        return ""
+    return f", while other work kept a load of {load:.0f} on them, so that alone it takes far less"
+
+
+def _in_all(tasks: Mapping[str, Any]) -> str:
+    """Sums over all tasks."""
+    sums = {
+        part: [sum(row["significant"][part][key] for row in tasks.values()) for key in _FOUND]
+        for part in ("before", "from_source")
+    }
+    unknown = [name for name, row in tasks.items() if not known(row["knows"])]
+    agreeing = [name for name in tasks if _agrees(read_task(name), tasks[name])]
+    asked = [name for name in tasks if read_task(name).published]
+    return (
+        "Before the word that holds the label {} of {} sites are significant, from it on {} of {}. "
+        "Of {} published shapes {} score within {:g} of the best one at the source ({}). The model "
+        "does not know the answer to {}: {}."
+    ).format(
+        *sums["before"],
+        *sums["from_source"],
+        len(asked),
+        len(agreeing),
+        _CLOSE,
+        ", ".join(agreeing),
+        len(unknown),
+        ", ".join(unknown),
+    )
+
+
+def _agrees(task: Task, row: Mapping[str, Any]) -> bool:
+    """Whether the published shape, or the same in all its dimensions, is as good as the best."""
+    return task.published is not None and _published_here(task, row) in _close(
+        row["winners"]["source"]
+    )
+
+
+def _published_here(task: Task, row: Mapping[str, Any]) -> str:
+    """The shape that stands for the published one."""
+    assert task.published is not None
+    winner = task.published.winner
+    solid = winner == "cluster" and "polytope" in row["winners"]["source"]["scores"]
+    return "polytope" if solid else winner
 
 
 def _row(name: str, task: Task, row: Mapping[str, Any]) -> str:
@@ -111,10 +165,9 @@ def _published(task: Task, row: Mapping[str, Any]) -> str:
     ours = row["winners"]["source"]
     if task.published is None:
         return f"Nobody is known to us to have published a shape; here {ours['winner']} is best."
-    winner = task.published.winner
-    told = f"Published: {winner} ({task.published.reference})."
-    if winner == "cluster" and "polytope" in ours["scores"]:
-        winner = "polytope"
+    winner = _published_here(task, row)
+    told = f"Published: {task.published.winner} – {task.published.reference}."
+    if winner != task.published.winner:
         told += (
             " Four equal clusters are the corners of a tetrahedron, which takes three dimensions: "
             "that is polytope here, while cluster keeps two."
@@ -142,20 +195,33 @@ def _tested(task: Task, row: Mapping[str, Any]) -> str:
     return (
         f"The {task.manifold} shape is significant at {later['found']} of {later['of']} sites from "
         f"{row['winners']['source']['word']} on and at {before['found']} of {before['of']} before "
-        "it."
+        f"it. From there on {_wins(row)}."
     )
+
+
+def _wins(row: Mapping[str, Any]) -> str:
+    """Which shapes win at most sites."""
+    share = sorted(row["winners"]["share"].items(), key=lambda of: -of[1])
+    (first, most), *others = [(shape, _percent(part)) for shape, part in share[:2] if part]
+    return f"{first} wins at {most}" + "".join(f" and {shape} at {part}" for shape, part in others)
 
 
 def _known(row: Mapping[str, Any]) -> str:
     knows = row["knows"]
     asked = f"“{knows['example']}” – the right one of {knows['answers']} answers is likeliest"
-    share = f"in {_percent(knows['accuracy'])} of {knows['sentences']} questions"
+    share = (
+        f"in {_percent(knows['accuracy'])} of {knows['sentences']} questions, and what the model "
+        f"says of itself in {_percent(knows['greedy'])}"
+    )
     if known(knows):
-        return f"{asked} {share}: the model knows it."
+        knowing = (
+            "the model knows it" if knows["accuracy"] >= _KNOWN else "it knows more than chance"
+        )
+        return f"{asked} {share}: {knowing}."
     return (
-        f"{asked} {share}, and always naming the commonest would reach "
-        f"{_percent(knows['guess'])}: **SmolLM2 does not know the answer**, so that a shape found "
-        "here is that of the words it read, not of something it can tell."
+        f"{asked} {share}; always naming the commonest would reach {_percent(knows['guess'])}: "
+        "**SmolLM2 does not know the answer**, so that a shape found here is that of the words it "
+        "read, not of something it can tell."
     )
 
 
