@@ -61,6 +61,7 @@ def missing_period(command: str, options: Options, prompts: Prompts) -> str | No
             return (
                 f"labels {low} and {high} become the same point of the manifold {manifold.name}: "
                 f"give --period {period} if they begin again after {high}"
+                + ("" if command == "discover" else ", else another --manifold")
             )
     return None
 

@@ -71,9 +71,14 @@ class Manifold:
         ValueError
             Not a period.
         """
-        if not isinstance(self.source, PeriodicShape):
+        shape = shape_of(self.source)
+        if not isinstance(shape, PeriodicShape):
             return self
-        return replace(self, source=self.source.with_period(period))
+        if isinstance(self.source, PeriodicShape):
+            return replace(self, source=shape.with_period(period))
+        parametrization: Any = copy.copy(self.source)
+        parametrization.manifold = shape.with_period(period)
+        return replace(self, source=parametrization)
 
     def refuse_categories(self) -> None:
         """Raise ValueError for labels that are text, if the manifold takes only numbers."""

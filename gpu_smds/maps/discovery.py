@@ -16,7 +16,7 @@ from gpu_smds._progress import Progress
 from gpu_smds.crossval.ideals import Ideals, Target
 from gpu_smds.crossval.question import Question
 from gpu_smds.crossval.score_job import ScoreJob
-from gpu_smds.geometry.manifold import Manifold, resolve_manifold
+from gpu_smds.geometry.manifold import Manifold, resolve_manifold, shape_of
 from gpu_smds.geometry.shapes import PeriodicShape, periodic_names
 from gpu_smds.maps.omitted_rows import Omission, omits
 from gpu_smds.maps.score_map import ScoreMap
@@ -385,7 +385,7 @@ def with_period(manifolds: list[Any], n_components: int | None, period: Any) -> 
     if period is None:
         return manifolds
     resolved = [resolve_manifold(manifold, n_components) for manifold in manifolds]
-    if not any(isinstance(manifold.source, PeriodicShape) for manifold in resolved):
+    if not any(isinstance(shape_of(manifold.source), PeriodicShape) for manifold in resolved):
         raise ValueError(
             f"period is of manifolds that close on themselves, and none of these does: leave it "
             f"out, or try one of {', '.join(periodic_names())}"

@@ -14,6 +14,7 @@ from experiments.designs.circle import circle
 from experiments.designs.setting import Setting, folds
 from experiments.options import Options
 from experiments.reports.turn import names_of_labels, ticks
+from experiments.runs.analysis import agree, main_settings, settings_asked
 from experiments.runs.periods import missing_period
 from experiments.settings import read_settings
 from extract import HiddenStates, UsageError, study_prompts
@@ -84,7 +85,7 @@ def test_another_period_is_another_question(asked):
     assert "the analysis period-14 has period 14: choose another --as" in error
     said = run("discover", *base, "--manifolds", "circular,cluster", "--shuffles", 0)
     assert said.count("warning:") == 1
-    assert WARNED in said
+    assert -1 < said.find(WARNED) < said.find("discovery:")
 
 
 def test_the_clean_protocol_takes_whole_numbers_with_it(asked):
@@ -93,6 +94,20 @@ def test_the_clean_protocol_takes_whole_numbers_with_it(asked):
     assert "these span 6: give their period, such as --period 7" in error
     said = run("independent", *base, "--protocol", "clean", "--period", 7)
     assert "become the same point" not in said
+
+
+def test_runs_of_before_had_none():
+    before = {
+        "source": "Day",
+        "destination": "lunch",
+        "distractor": "rests",
+        "manifold": "circular",
+    }
+    assert main_settings({"main": before})["period"] is None
+    assert main_settings({"identity": {"experiments": before}})["period"] is None
+    asked = settings_asked("independent", Options(**before), None)
+    assert agree(main_settings({"main": before}), asked)
+    assert not agree(main_settings({"main": before | {"period": 7.0}}), asked)
 
 
 def test_who_is_warned():

@@ -149,6 +149,12 @@ def test_discovery_takes_a_period_for_the_shapes_that_have_one(weekdays):
         {"radious": 1.0, "normalize_labels": True, "period": 14},
         {"num_points": 9, "normalize_labels": False},
     ]
+    inside = ComputedSMDSParametrization("circular", 2)
+    given = discover(X, y, [inside], period=7).scores
+    tolerances.assert_same(
+        given.mean[0, 0], found.scores.mean[found.manifolds.index("circular"), 0]
+    )
+    assert inside.manifold == "circular"
     with pytest.raises(ValueError, match="none of these does: leave it out, or try one of chain"):
         discover(X, y, ["euclidean"], period=7)
 
@@ -238,7 +244,7 @@ def test_the_period_that_is_named_has_the_step_of_the_labels(rng):
         score_map(X, 15 * (np.arange(48) % 4))
     dates = np.datetime64("2024-03-01") + np.arange(48) * np.timedelta64(30, "h")
     with pytest.warns(PeriodWarning, match=r"such as CircularShape\(period='year'\)"):
-        score_map(X, dates)
+        score_map(X, dates, cv=None)
     pairs = np.stack([np.arange(48) % 24, np.arange(48) % 7], axis=1)
     with pytest.warns(PeriodWarning, match=r"labels 0 and 23 .* TorusShape\(period=24\)"):
         score_map(X, pairs, "torus")

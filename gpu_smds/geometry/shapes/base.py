@@ -162,10 +162,9 @@ class PeriodicShape(BaseShape):
     joins_ends: ClassVar[bool] = False
 
     def _set_period(self, period: Any) -> None:
-        """Check and keep the argument of a constructor."""
-        if period is not None:
-            as_period(period)
-        self.period = period
+        """Check and keep the argument of a constructor: a name as it is, else a number."""
+        number = None if period is None else as_period(period)
+        self.period = period if isinstance(period, str) else number
 
     @abstractmethod
     def _on_period(self, y: np.ndarray) -> np.ndarray:
@@ -208,9 +207,11 @@ class PeriodicColumns(PeriodicShape):
     """A shape of two labels that both go round, each with a period of its own or with the same."""
 
     def _set_period(self, period: Any) -> None:
-        if period is not None:
-            as_periods(period)
-        self.period = period
+        numbers = () if period is None else as_periods(period)
+        if len(numbers) == 2:
+            self.period = numbers
+        else:
+            super()._set_period(period)
 
     def _own_period(self, periods: tuple[float, ...]) -> Any:
         return periods if len(periods) == 2 else periods[0]
