@@ -13,6 +13,8 @@ from gpu_smds.geometry.shapes import categorical_names
 
 #: Shapes that ask of labels only whether they are equal; all others take them for quantities.
 OF_CATEGORIES = tuple(categorical_names())
+#: Most categories that lie at equal distances in the two dimensions of a map.
+_AT_EQUAL_DISTANCES = 3
 
 
 def with_categories(command: str, options: Options, prompts: Prompts) -> Options:
@@ -36,11 +38,26 @@ def with_categories(command: str, options: Options, prompts: Prompts) -> Options
             few = ", ".join(next(names for names in prompts.label_names if names)[:3])
             of_one = "" if prompts.labels.ndim == 1 else "one column of names and "
             option = "--manifolds" if command == "discover" else "--manifold"
+            many = len(np.unique(prompts.labels)) > _AT_EQUAL_DISTANCES
             raise UsageError(
                 f"the labels are names ({few}, …), and {name} takes numbers: give the label as "
-                f"numbers, or {of_one}{option} cluster"
+                f"numbers, or {of_one}{option} {'polytope' if many else 'cluster'}"
             )
     return options
+
+
+def crowded(command: str, options: Options, prompts: Prompts) -> str | None:
+    """What is said where clusters are asked for that no plane has room for; else None."""
+    count = len(np.unique(prompts.labels))
+    if options.manifold != "cluster" or command in ("extract", "discover", "figures"):
+        return None
+    if options.draws or count <= _AT_EQUAL_DISTANCES:
+        return None
+    return (
+        f"manifold cluster: a plane has room for {_AT_EQUAL_DISTANCES} categories at equal "
+        f"distances, and there are {count}, so that scores stay low whatever the states hold: "
+        "--manifold polytope gives each a place on a sphere"
+    )
 
 
 def quantities(prompts: Prompts) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.console import Screen
 from experiments.options import Options
 from experiments.runs.analysis import shown_name, stored_name, will_compute
-from experiments.runs.categories import with_categories
+from experiments.runs.categories import crowded, with_categories
 from experiments.runs.extraction import READ_BY
 from experiments.runs.folder import RunFolder
 from experiments.runs.inputs import Inputs, check_manifolds, check_question
@@ -61,6 +61,9 @@ def prepare(
     for question in asked:
         check_question(command, question, run.prompts)
     _say_repeats(run)
+    for line in dict.fromkeys(crowded(command, question, run.prompts) for question in asked):
+        if line is not None:
+            screen.warn(line)
     run.inputs = replace(run.inputs, options=asked[0])
     if command != "figures" and not run.has_states:
         run.plan = _plan_of(run)

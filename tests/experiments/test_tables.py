@@ -100,9 +100,11 @@ def test_categories_are_asked_for_with_shapes_that_take_them(model, tmp_path):
     given = "--model", model, *_given(table, "--label", "Month", "--ignore", "Value")
     said = run("independent", *given, "--out", tmp_path / "run", expect=2)
     assert "the labels are names (April, August, June, …), and circular takes numbers" in said
+    assert "or --manifold polytope" in said
     assert not (tmp_path / "run").exists()
     out = tmp_path / "run"
     said = run("independent", *given, "--manifold", "cluster", "--out", out)
+    assert "a plane has room for 3 categories at equal distances, and there are 5" in said
     assert "categories of Month by number: 0 April, 1 August, 2 June, 3 May, 4 März" in said
     assert read_prompts(out / "prompts.csv").label_names == (tuple(sorted(MONTHS)),)
     said = run("discover", *given, "--shuffles", "0", "--out", out)
