@@ -44,12 +44,15 @@ class _Store:
         return self._states[index]
 
 
-@pytest.mark.parametrize("dtype", FLOAT8, ids=str)
-@pytest.mark.parametrize("store", [False, True], ids=["tensor", "store"])
+_RIGID = {"orthonormal": True, "standardize": "all"}
+
+
 @pytest.mark.parametrize(
-    "how",
-    [{}, {"standardize": "train"}, {"orthonormal": True, "standardize": "all"}, {"solver": "pls"}],
-    ids=["ridge", "scaled", "procrustes", "pls"],
+    ("dtype", "store", "how"),
+    [
+        *((dtype, store, {"standardize": "train"}) for dtype in FLOAT8 for store in (False, True)),
+        *((torch.float8_e4m3fn, False, how) for how in ({}, _RIGID, {"solver": "pls"})),
+    ],
 )
 def test_float8_states_are_scored_as_float32(dtype, store, how):
     states = STATES.to(dtype)
