@@ -14,6 +14,9 @@ from gpu_smds.geometry.manifold import Manifold, resolve_manifold
 from gpu_smds.geometry.shapes import PeriodicShape, periodic_names
 from gpu_smds.maps.discovery import DEFAULT_MANIFOLDS
 
+# Whole numbers above this may be dates, as days since 1970.
+_DAYS = 10 * 365
+
 
 def check_period(command: str, options: Options, prompts: Prompts) -> None:
     """Refuse a period that no manifold has, or that makes all labels one point.
@@ -58,9 +61,10 @@ def missing_period(command: str, options: Options, prompts: Prompts) -> str | No
         ends = joined_ends(manifold.source, Labels(prompts.labels))
         if ends is not None:
             low, high, period = (f"{number:.15g}" for number in ends)
+            dates = " (or year or week, if they are dates)" if ends[0] > _DAYS else ""
             return (
                 f"labels {low} and {high} become the same point of the manifold {manifold.name}: "
-                f"give --period {period} if they begin again after {high}"
+                f"give --period {period}{dates} if they begin again after {high}"
                 + ("" if command == "discover" else ", else another --manifold")
             )
     return None

@@ -121,6 +121,9 @@ def test_who_is_warned():
         Options(manifold="discrete_circular"),
     ):
         assert missing_period("all", silent, week) is None
+    dates = SimpleNamespace(labels=np.array([19372.0, 20072, 20073]))
+    said = missing_period("all", Options(), dates)
+    assert "give --period 702 (or year or week, if they are dates) if they begin again" in said
     # The study's labels are fractions of a year.
     assert missing_period("all", Options(), study_prompts(60)) is None
     assert Setting(None, week.labels, (0,), 1, 0).ideal == "circular"
