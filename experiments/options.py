@@ -256,7 +256,12 @@ class Options:
         "Question", _ASKING, str, "Word or slot where the label is read.", SOURCE, decides=True
     )
     destination: str = _option(
-        "Question", _ASKING, str, "Word or slot where it is needed.", DESTINATION, decides=True
+        "Question",
+        _ASKING,
+        str,
+        "Word or slot where it is needed, or last: the last token.",
+        DESTINATION,
+        decides=True,
     )
     distractor: str = _option(
         "Question",

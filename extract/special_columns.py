@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,8 +30,9 @@ def special_columns(
     They have columns where all sentences have the same ones between the same words. So has white
     space of a chat template, but for the last token.
     """
-    gaps: dict[int, list[list[int]]] = {}  # words before → their tokens in every sentence
     n = len(tokens)
+    # Words before → their tokens in every sentence.
+    gaps: defaultdict[int, list[list[int]]] = defaultdict(lambda: [[] for _ in range(n)])
     for i, (ids, words) in enumerate(zip(tokens.ids, of_words, strict=True)):
         taken = {t for word in words for t in word}
         ends = np.array([word[-1] for word in words])
@@ -38,8 +40,7 @@ def special_columns(
         for t, (token, (a, b)) in enumerate(zip(ids, tokens.offsets[i].tolist(), strict=True)):
             is_around = (b <= begin or a >= end) and t < len(ids) - 1 and prompts.in_chat
             if (token in tokens.marks or is_around) and t not in taken:
-                before = int((ends < t).sum())
-                gaps.setdefault(before, [[] for _ in range(n)])[i].append(t)
+                gaps[int((ends < t).sum())][i].append(t)
     columns, said = {}, []
     for before, found in sorted(gaps.items()):
         kinds = [tuple(ids[t] for t in row) for ids, row in zip(tokens.ids, found, strict=True)]

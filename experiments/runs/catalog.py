@@ -42,6 +42,8 @@ def show(path: Path, screen: Screen) -> None:
     read = "read" if manifest["extracted"] else "not kept"
     if not manifest["extracted"] and (path / "states" / "progress.jsonl").is_file():
         read = "interrupted while they were read: the same command goes on"
+    if manifest["extracted"] and manifest.get("chat") is not None:
+        read += " in the chat template"
     size = _size(folder, [key for key in manifest["files"] if key.startswith("states/")])
     screen.note(f"{folder}: {manifest['model']['name']}, {shape}, {read}, {size}")
     known = known_analyses(manifest, None)

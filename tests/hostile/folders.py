@@ -163,6 +163,14 @@ REFUSED = {
         _manifest(lambda m: m["positions"]["landmarks"].update(source=10**6)),
         "landmarks are not among its words",
     ),
+    "a special token beyond the words": (
+        _manifest(lambda m: m["positions"]["named"].update({"<s>": 10**6})),
+        "words are at positions that it lacks",
+    ),
+    "a chat template that is a number": (
+        _manifest(lambda m: m.update(chat={"before": 5, "after": "", "template": "0" * 64})),
+        "chat.before: Input should be",
+    ),
     "a number for a word": (_manifest(lambda m: m["positions"]["words"].append(1)), "damaged"),
     "a name with line breaks": (
         _manifest(lambda m: m["identity"]["states"].update({"a\u2028b\x1dc\nd": [1]})),
