@@ -34,7 +34,9 @@ def test_a_command_is_of_the_task(model, tmp_path):
     assert "are used again" in run("rigid", "--task", "hour", *base, *FEW)
     # What is given goes first.
     run("rigid", "--task", "hour", "--manifold", "euclidean", "--only-layers", 1, *base, *FEW)
-    assert (folder / "analyses/manifold-euclidean-only-layers-1").is_dir()
+    assert (folder / "analyses/manifold-euclidean-period-none-only-layers-1").is_dir()
+    written = (folder / "run.toml").read_text()
+    assert written.index("period = 24") < written.index('period = "none"')
     said = run("discover", "--task", "hour", "--shuffles", 0, *base, "--samples", 60)
     assert f"{len(task.shapes)} manifolds" in said
     # The folder is of this task.
