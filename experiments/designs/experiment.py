@@ -111,7 +111,7 @@ class Shown:
 class Verdict:
     """A hypothesis, whether the numbers support it (None: undecided), and the numbers.
 
-    ``why_not`` says why it cannot be tested.
+    ``why_not`` says why it cannot be tested; ``of`` are the landmarks that must hold the label.
     """
 
     name: str
@@ -119,6 +119,7 @@ class Verdict:
     supported: bool | None
     numbers: str
     why_not: str | None = None
+    of: tuple[str, ...] = ("source",)
 
 
 def draw_heatmap(file: File, shown: Shown) -> None:

@@ -59,6 +59,11 @@ def _smeared(results: Results) -> Verdict | None:
     score = float(found.mean[layer, distractor])
     after, before = found.mean[:, source + 1 :], found.mean[:, :source]
     best = [np.nanmax(column) for column in after.T if np.isfinite(column).any()]
+    why_not = (
+        None
+        if distractor > source
+        else f"{words[distractor]} does not stand after {words[source]}: name another --distractor"
+    )
     text = (
         f"{words[distractor]} reaches {score:.2f} (layer {found.metadata['layers'][layer]}); "
         f"{sum(b > SMEARED for b in best)} of {len(best)} positions after {words[source]} pass "
@@ -71,6 +76,7 @@ def _smeared(results: Results) -> Verdict | None:
         f"smeared: after {words[source]}, unrelated words score above {SMEARED}",
         bool(score > SMEARED) if np.isfinite(score) else None,
         text,
+        why_not,
     )
 
 

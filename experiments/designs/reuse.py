@@ -78,6 +78,10 @@ def _rotated(results: Results) -> Verdict | None:
         "does not decode the other",
         supported if known else None,
         text,
+        None
+        if source != destination
+        else f"{words[source]} is both source and destination, so name another --destination",
+        ("source", "destination"),
     )
 
 

@@ -158,19 +158,19 @@ def sentences(found: SignificanceMap) -> list[str]:
     return [text, ", ".join(parts), *more]
 
 
-def source_holds_nothing(found: SignificanceMap) -> str | None:
-    """Why nothing follows from a test for the label at the source; None where it is there."""
+def holds_nothing(found: SignificanceMap, role: str) -> str | None:
+    """Why nothing follows from a test for the label at a landmark; None where it is there."""
     facts, count = found.metadata, found.metadata["n_permutations"]
-    source = facts["landmarks"]["source"]
-    if found.significant(LEVEL)[:, source].any():
+    position = facts["landmarks"][role]
+    if found.significant(LEVEL)[:, position].any():
         return None
     if 1 / (count + 1) > LEVEL:
         return f"{count} permutations cannot show anything at {LEVEL:.0%}"
     if 10.0 ** -facts.get("log10_exchanges", np.inf) > LEVEL:
         return "the labels can change places in too few ways to show anything"
-    undefined = not np.isfinite(found.p_family)[:, source].any()
+    undefined = not np.isfinite(found.p_family)[:, position].any()
     why = ", since it has no score in any tested layer" if undefined else ""
-    return f"{facts['words'][source]} is nowhere significant{why}"
+    return f"{facts['words'][position]} is nowhere significant{why}"
 
 
 def _where(flags: np.ndarray, layers: Sequence[int]) -> str:

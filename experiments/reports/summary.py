@@ -15,9 +15,9 @@ from experiments.reports.drawing import draw_analysis
 from experiments.reports.omitted import said_of_omitted
 from experiments.reports.significance import (
     draw_test,
+    holds_nothing,
     labels_of_period,
     sentences,
-    source_holds_nothing,
 )
 from experiments.runs.experiments import every_result
 from experiments.runs.inquiry import Inquiry
@@ -67,15 +67,21 @@ def verdicts(
 ) -> list[Verdict]:
     """The hypotheses, as far as the experiments that they need were run.
 
-    They are of what happens to the label that the source holds. Where a test found that it holds
-    none, or could not be done (``untested`` is why), they are not judged.
+    They are of what happens to the label that the source holds, and the second one of the label
+    that the destination holds too. Where a test found that one holds none, or could not be done
+    (``untested`` is why), they are not judged.
     """
     asked = [row.verdict for row in _experiments(results) if row.verdict is not None]
     found = [verdict for verdict in (judge(results) for judge in asked) if verdict is not None]
-    why_not = untested if tested is None else source_holds_nothing(tested)
-    if why_not is None:
-        return found
-    return [replace(verdict, supported=None, why_not=why_not) for verdict in found]
+    return [_judged(verdict, tested, untested) for verdict in found]
+
+
+def _judged(verdict: Verdict, tested: SignificanceMap | None, untested: str | None) -> Verdict:
+    if verdict.why_not is not None:
+        return replace(verdict, supported=None)
+    whys = [untested] if tested is None else [holds_nothing(tested, role) for role in verdict.of]
+    why_not = next((why for why in whys if why is not None), None)
+    return verdict if why_not is None else replace(verdict, supported=None, why_not=why_not)
 
 
 def summary_facts(
@@ -89,7 +95,7 @@ def summary_facts(
         "protocol": facts["protocol"],
         **({"period": facts["period"]} if "period" in facts else {}),
         "table": [asdict(row) for row in rows(results)],
-        "verdicts": [asdict(verdict) for verdict in verdicts(results, tested, untested)],
+        "verdicts": [_plain_verdict(verdict) for verdict in verdicts(results, tested, untested)],
         "significance": sentences(tested) if tested is not None else [],
         **({"omitted": said} if (said := _omitted(results)) else {}),
     }
@@ -203,6 +209,10 @@ def _experiments(results: Mapping[str, ScoreMap]) -> list[Experiment]:
     slots = [scores.metadata.get("hold_out") for scores in results.values()]
     slot = next((slot for slot in slots if slot), None)
     return [row for name, row in every_experiment(slot).items() if name in results]
+
+
+def _plain_verdict(verdict: Verdict) -> dict[str, Any]:
+    return {name: value for name, value in asdict(verdict).items() if name != "of"}
 
 
 def _verdict_text(verdict: Verdict) -> str:

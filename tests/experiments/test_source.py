@@ -69,6 +69,16 @@ def test_what_the_source_does_not_hold_is_not_judged(model, hours, tmp_path):
     assert "H2 cannot be tested: 5 permutations cannot show anything at 5%" in said
 
 
+def test_nor_is_what_other_words_cannot_hold(model, hours, tmp_path):
+    base = ("all", "--model", model, "--prompts", hours, "--out", tmp_path, "--permutations", 39)
+    said = run(*base, "--destination", "called", "--distractor", "at")
+    assert "H1 cannot be tested: at does not stand after time: name another --distractor" in said
+    assert "H2 cannot be tested: called is nowhere significant" in said
+    assert re.search("H3 (not )?supported", said)
+    said = run(*base, "--destination", "time")
+    assert "H2 cannot be tested: time is both source and destination" in said
+
+
 def test_two_that_predict_alike_are_asked_for(model, tmp_path):
     rows = [
         f"It is the day {day} or {day + 100} now.,{day / 50},{day},{day + 100}" for day in range(50)
