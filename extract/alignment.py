@@ -28,6 +28,8 @@ from extract.landmarks import (
     landmarks_of,
     part_between,
     parts_of,
+    ranks_of,
+    slot_places,
     slots_in_order,
 )
 from extract.prompts import Prompts
@@ -138,7 +140,7 @@ def align(
     if mode == "slots":
         return _slots(prompts, tokens, asked)
     if mode == "raw":
-        return _raw(prompts, tokens, asked)
+        return _raw(prompts if words_only else without_marks(prompts, tokens), tokens, asked)
     raise UsageError(f"positions must be word, slots or raw, got {mode!r}")
 
 
@@ -153,8 +155,8 @@ def _align_words(
     if words_only:
         between = begin_only(tokens)
     columns: list[Column] = []
-    parts = parts_of(prompts)
-    # Parts, names and columns of words, and of special tokens.
+    parts, ranks = parts_of(prompts), ranks_of(prompts)
+    # Ranks, names and columns of words, and of special tokens.
     found: list[tuple[int, str, int]] = []
     marked: list[tuple[int, str, int]] = []
     for j, name in enumerate([*prompts.units, None]):
@@ -171,7 +173,7 @@ def _align_words(
             # Two words can end in one token; that is one column.
             if not columns or not np.array_equal(column, columns[-1][1]):
                 columns.append((name, column))
-        found.append((parts[j], name, len(columns) - 1))
+        found.append((ranks[j], name, len(columns) - 1))
     first, named = first_of(found), first_of(marked)
     report = _lengths(tokens) + _varying(prompts.units, counts)
     if not words_only:
@@ -206,12 +208,12 @@ def _positions(
 
 
 def _slots(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Positions:
-    slots = list(dict.fromkeys(slots_in_order(prompts)))
+    places = slot_places(prompts)
+    slots, at = [*places], [*places.values()]
     if not slots:
         raise UsageError(
             "--positions slots needs slots: columns of the table whose values stand in the texts"
         )
-    at = [prompts.units.index(slot) for slot in slots]  # the first time that each of them stands
     counts, last = [], []
     for words in word_tokens(prompts, tokens):
         counts.append([len(words[j]) for j in at])
@@ -236,9 +238,9 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
     source_columns: dict[int, int] = {}
     if prompts.units:
         of_words = word_tokens(prompts, tokens)
-        parts = parts_of(prompts)
+        ranks = ranks_of(prompts)
         firsts = [
-            first_of([(parts[j], prompts.units[j], word[-1]) for j, word in enumerate(sentence)])
+            first_of([(ranks[j], prompts.units[j], word[-1]) for j, word in enumerate(sentence)])
             for sentence in of_words
         ]
         first = firsts[0]

@@ -12,8 +12,9 @@ from extract.words import composed
 SOURCE, DESTINATION, DISTRACTOR = "Month", "birthday", "volleyball"
 #: The last token of every sentence, as it is named; "last" is understood too.
 LAST = "<last>"
-#: Where a name is looked for first: in the sentence itself, or in a chat template.
-OWN, AFTER, BEFORE = range(3)
+#: Where a name is looked for first: in the sentence itself, in a chat template after or before it;
+#: a word that has the name of a slot is not meant by it.
+OWN, AFTER, BEFORE, NAMESAKE = range(4)
 
 
 def landmarks_of(
@@ -87,11 +88,27 @@ def slots_in_order(prompts: Prompts) -> list[str]:
     return [n for n, is_slot in zip(prompts.units, prompts.is_slot, strict=True) if is_slot]
 
 
+def slot_places(prompts: Prompts) -> dict[str, int]:
+    """The word at which every slot stands first; other words may have its name."""
+    found: dict[str, int] = {}
+    for j, (name, is_slot) in enumerate(zip(prompts.units, prompts.is_slot, strict=True)):
+        if is_slot:
+            found.setdefault(name, j)
+    return found
+
+
 def parts_of(prompts: Prompts) -> list[int]:
     """Where every word stands: in the sentence, or in a chat template after or before it."""
     end = len(prompts.texts[0]) - prompts.frame[1]
     spans = prompts.spans[0].tolist()
     return [AFTER if a >= end else BEFORE if b <= prompts.frame[0] else OWN for a, b in spans]
+
+
+def ranks_of(prompts: Prompts) -> list[int]:
+    """Where the name of every word is looked for: in "the month {month}" it is that of the slot."""
+    slots = slot_places(prompts)
+    words = zip(parts_of(prompts), prompts.units, prompts.is_slot, strict=True)
+    return [NAMESAKE if name in slots and not is_slot else part for part, name, is_slot in words]
 
 
 def part_between(prompts: Prompts, parts: Sequence[int], j: int) -> int:
@@ -104,7 +121,7 @@ def part_between(prompts: Prompts, parts: Sequence[int], j: int) -> int:
 
 
 def first_of(found: Sequence[tuple[int, str, int]]) -> dict[str, int]:
-    """Column of the first occurrence of every name, by the order of the parts."""
+    """Column of the first occurrence of every name, by the order of the ranks."""
     first: dict[str, int] = {}
     for _, name, column in sorted(found, key=lambda entry: entry[0]):
         first.setdefault(name, column)

@@ -338,3 +338,23 @@ def test_slots_are_needed(tokenized, tmp_path):
     prompts = read_prompts(path, slots_only=True)
     with pytest.raises(UsageError, match="--positions slots needs slots: columns of the table"):
         align(prompts, tokenize(prompts, tokenizer), "slots")
+
+
+@pytest.mark.parametrize("mode", ["word", "slots", "raw"])
+def test_a_word_with_the_name_of_a_slot_is_not_taken_for_it(tokenized, tmp_path, mode):
+    tokenizer, _, _ = tokenized
+    path = tmp_path / "p.csv"
+    path.write_text(
+        "text,label,month\nThe month May was a month of snow,5,May\n"
+        "The month July was a month of snow,7,July\n"
+    )
+    prompts = read_prompts(path)
+    tokens = tokenize(prompts, tokenizer)
+    positions = align(prompts, tokens, mode, source="month")
+    ends = zip(
+        _decoded(tokenizer, tokens, positions, positions.first["month"]),
+        prompts.slots["month"],
+        strict=True,
+    )
+    assert all(text and value.endswith(text) for text, value in ends)
+    assert positions.landmarks["source"] == positions.first["month"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_models import CHAT_TEMPLATE, save_tiny
 
-from extract import UsageError, align, study_prompts, tokenize
+from extract import UsageError, align, read_prompts, study_prompts, tokenize
 from extract.alignment import Positions
 from extract.chat import ChatFrame
 from extract.landmarks import LAST
@@ -171,3 +171,24 @@ def test_smollm2_has_a_template():
         )
     ]
     assert [tokenizer.decode([t]).strip() for t in month] == list(PROMPTS.slots["Month"])
+
+
+@pytest.mark.parametrize("mode", ["word", "slots", "raw"])
+def test_a_slot_named_as_a_word_of_the_template(tokenizer, tmp_path, mode):
+    path = tmp_path / "p.csv"
+    path.write_text("text,label,user\nOn May we met,5,May\nOn June we met,6,June\n")
+    read, tokens = _read(tokenizer, read_prompts(path))
+    positions = align(read, tokens, mode, source="user")
+    chosen = positions.columns[:, positions.landmarks["source"]].tolist()
+    spans = read.spans[:, read.units.index("user", read.units.index("On"))].tolist()
+    read_at = [*zip(tokens.offsets, chosen, spans, strict=True)]
+    # A raw column is where the first sentence has the slot.
+    for offsets, token, (start, end) in read_at[: 1 if mode == "raw" else None]:
+        assert start <= offsets[token][1] - 1 < end <= offsets[token][1]
+
+
+def test_special_tokens_are_no_words_of_raw_columns(tokenizer):
+    read, tokens = _read(tokenizer)
+    positions = align(read, tokens, "raw")
+    assert positions.words[0] == "<|begin|>"
+    assert not {"begin", "|", "<", ">"} & {*positions.words, *positions.first}
