@@ -14,6 +14,8 @@ from extract.prompts import MONTHS
 
 # Names around a circle that do not touch each other, and letters of one of them.
 _MOST, _LONG, _SHORT = 12, 5, 3
+# Larger numbers are written with an exponent.
+_ROUND = 1e6
 
 
 def ends_of_turn(setting: Setting) -> tuple[float, float]:
@@ -68,7 +70,7 @@ def ticks(
     # As many digits as tell the numbers apart; the ends of a turn meet at the top.
     largest = max(abs(low), abs(high))
     digits = 3 + max(0, int(np.log10(largest / (high - low))))
-    if largest < 1e6:
+    if largest < _ROUND:
         digits = max(digits, len(f"{largest:.0f}"))
     values = [f"{low + share * (high - low):.{digits}g}" for share in (0, 0.25, 0.5, 0.75, 1)]
     values[0] = f"{values.pop()} | {values[0]}"
@@ -77,9 +79,9 @@ def ticks(
 
 def _steps(period: float) -> dict[float, str]:
     """Of whole numbers as many as have room, at equal distances; else the quarters."""
-    whole = [step for step in range(1, int(period)) if period % step == 0]
-    step = next((step for step in whole if 4 <= period / step <= _MOST), period / 4)
-    return {float(label): f"{label:.3g}" for label in step * np.arange(round(period / step))}
+    count = next((count for count in range(_MOST, 4, -1) if (period / count).is_integer()), 4)
+    digits = max(3, len(f"{period:.0f}")) if period < _ROUND else 3
+    return {float(label): f"{label:.{digits}g}" for label in period / count * np.arange(count)}
 
 
 def _in_sectors(names: Mapping[float, str], period: float) -> list[tuple[str, float]]:
