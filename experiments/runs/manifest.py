@@ -235,11 +235,14 @@ def check_states(
 
 
 def _option_for(key: str, value: Any) -> str | None:
-    """The option that asks for states of a folder; None where nothing short does."""
+    """The option that asks for states of a folder; None where nothing short does.
+
+    Of prompts their hash is noted, which is none.
+    """
     if key in _ONLY_WHERE_ASKED and DECLARED[key].kind is bool:
         yes, no = spellings(key)
         return yes if value else no
-    if key in DECLARED and isinstance(value, str | int):
+    if key in DECLARED and key != "prompts" and isinstance(value, str | int):
         return f"{spellings(key)[0]} {value}"
     return None
 

@@ -2,10 +2,14 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from command_line import run
 from tiny_models import CHAT_TEMPLATE, save_tiny
+
+from experiments.runs.manifest import check_states
+from extract import UsageError
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 FORMS = (
@@ -55,6 +59,15 @@ def test_the_study_of_slots(model, table, tmp_path):
     assert "states of" in run("independent", *again, "--positions", "slots")
     said = run("independent", *again, "--positions", "slots", "--distractor", "party", expect=2)
     assert "no word 'party' for the distractor; there are: name, day, <last>" in said
+
+
+def test_a_hash_is_no_option():
+    found, wanted = {"prompts": "ab" * 32, "positions": "word"}, {"positions": "slots"}
+    with pytest.raises(UsageError) as error:
+        check_states(Path("run"), found, wanted | {"prompts": "cd" * 32})
+    assert "give" not in str(error.value)
+    with pytest.raises(UsageError, match="give --positions word, or"):
+        check_states(Path("run"), found, wanted | {"prompts": "ab" * 32})
 
 
 def test_slots_in_a_chat_template(model, table, tmp_path):
