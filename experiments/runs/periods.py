@@ -60,11 +60,19 @@ def missing_period(command: str, options: Options, prompts: Prompts) -> str | No
     for manifold in _manifolds(command, options, prompts):
         ends = joined_ends(manifold.source, Labels(prompts.labels))
         if ends is not None:
-            low, high, period = (f"{number:.15g}" for number in ends)
+            *both, periods = ends
+            low, high = (f"{number:.15g}" for number in both)
+            said = [f"{number:.15g}" for number in dict.fromkeys(periods)]
             dates = " (or year or week, if they are dates)" if ends[0] > _DAYS else ""
+            give = f"give --period {said[0]}{dates} if they begin again after {high}"
+            if len(said) > 1:
+                give = (
+                    f"if they begin again, divide each column by its own period, such as "
+                    f"{' and '.join(said)}, and give --period 1"
+                )
             return (
                 f"labels {low} and {high} become the same point of the manifold {manifold.name}: "
-                f"give --period {period}{dates} if they begin again after {high}"
+                + give
                 + ("" if command == "discover" else ", else another --manifold")
             )
     return None

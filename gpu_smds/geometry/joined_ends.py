@@ -21,11 +21,11 @@ class PeriodWarning(UserWarning):
     """Labels that look as if they had a period lie on a shape that was told none."""
 
 
-def joined_ends(source: Any, labels: Labels) -> tuple[float, float, float] | None:
-    """The smallest and the largest label, where both become one point, and a period that fits them.
+def joined_ends(source: Any, labels: Labels) -> tuple[float, float, tuple[float, ...]] | None:
+    """The smallest and the largest label, where both become one point, and periods of the columns.
 
     None unless labels are whole numbers, which are steps, such as weekdays, rather than fractions
-    of a turn, or dates. ``source`` is that of a manifold.
+    of a turn, or dates, in as many columns as may have a period. ``source`` is that of a manifold.
     """
     shape = shape_of(source)
     if not isinstance(shape, PeriodicShape) or not shape.joins_ends or shape.period is not None:
@@ -34,8 +34,16 @@ def joined_ends(source: Any, labels: Labels) -> tuple[float, float, float] | Non
     whole = labels.dates or bool((values == np.round(values)).all())
     if labels.categories or not shape.normalize_labels or len(values) < 2 or not whole:
         return None
-    low, high = float(values[0]), float(values[-1])
-    return low, high, high - low + float(np.diff(values).min())
+    columns = labels.values.reshape(len(labels.values), -1).T
+    if len(columns) != (1 if shape.accepts(1) else 2):
+        return None
+    return float(values[0]), float(values[-1]), tuple(map(_period, columns))
+
+
+def _period(column: np.ndarray) -> float:
+    """The period of steps that begin again one step after the last; 1 where all are equal."""
+    values = np.unique(column)
+    return float(np.ptp(values) + min(np.diff(values), default=1))
 
 
 def warn_of_joined_ends(sources: Iterable[Any], labels: Labels) -> None:
@@ -44,9 +52,13 @@ def warn_of_joined_ends(sources: Iterable[Any], labels: Labels) -> None:
         ends = joined_ends(source, labels)
         if ends is None:
             continue
-        low, high, period = (f"{number:.15g}" for number in ends)
+        *both, periods = ends
+        low, high = (f"{number:.15g}" for number in both)
+        period = ", ".join(f"{number:.15g}" for number in periods)
         if labels.dates:
             period = "'year'"
+        elif len(periods) > 1:
+            period = f"({period})"
         name = type(shape_of(source)).__name__
         warnings.warn(
             f"labels {low} and {high} become the same point of the shape {name}, which has no "

@@ -17,6 +17,7 @@ from gpu_smds.crossval.ideals import Ideals, Target
 from gpu_smds.crossval.question import Question
 from gpu_smds.crossval.score_job import ScoreJob
 from gpu_smds.geometry.manifold import Manifold, resolve_manifold, shape_of
+from gpu_smds.geometry.periods import as_periods
 from gpu_smds.geometry.shapes import PeriodicShape, periodic_names
 from gpu_smds.maps.omitted_rows import Omission, omits
 from gpu_smds.maps.score_map import ScoreMap
@@ -257,6 +258,10 @@ def discover(
     metrics = list(METRICS) if isinstance(metric, str) and metric == "all" else metric
     tried = with_period(candidates(manifolds), n_components, period)
     question = Question.of(place.sites.n, y, tried, metrics, cv, groups, n_components)
+    if period is not None and len(as_periods(period)) > np.size(question.labels[0]):
+        raise ValueError(
+            f"period={shown(period)} is of two columns of labels, and there is one: give one number"
+        )
     omission = Omission.of(place) if omits(non_finite) else None
     targets, skipped, scores = _planned(place, question, how, n_shuffles, seed)
     with kept(checkpoint) as done:

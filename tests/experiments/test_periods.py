@@ -121,6 +121,12 @@ def test_who_is_warned():
         Options(manifold="discrete_circular"),
     ):
         assert missing_period("all", silent, week) is None
+    pairs = SimpleNamespace(labels=np.stack([np.arange(42) % 6 * 4.0, np.arange(42) // 6], axis=1))
+    assert missing_period("all", Options(manifold="torus"), pairs) == (
+        "labels 0 and 20 become the same point of the manifold torus: if they begin again, divide "
+        "each column by its own period, such as 24 and 7, and give --period 1, else another "
+        "--manifold"
+    )
     dates = SimpleNamespace(labels=np.array([19372.0, 20072, 20073]))
     said = missing_period("all", Options(), dates)
     assert "give --period 702 (or year or week, if they are dates) if they begin again" in said
@@ -195,7 +201,9 @@ def test_labels_around_the_circle():
     assert [name for name, _ in _around(60)] == [f"{k}" for k in range(0, 60, 5)]
     assert [name for name, _ in _around(1)] == ["0", "0.25", "0.5", "0.75"]
     assert [name for name, _ in _around(365.2425)] == ["0", "91.3", "183", "274"]
+    assert [name for name, _ in _around(1440)] == [f"{k}" for k in range(0, 1440, 120)]
     assert len(_around(13)) == 4
+    assert len(_around(8.64e13)) == 12  # a day in nanoseconds: not all its parts are tried
     few = _around(8, {1.0: "one", 3.0: "three", 7.0: "seven"})
     assert few == [("one", 0.0), ("three", 0.25), ("seven", 0.625)]
 

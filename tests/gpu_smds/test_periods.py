@@ -190,6 +190,13 @@ def test_what_is_no_period(period, weekdays):
         discover(X, y, period=period)
 
 
+def test_two_periods_of_one_column(weekdays):
+    X, y = weekdays
+    for labels in (y / 7, y[:, None] / 7):
+        with pytest.raises(ValueError, match=r"period=\(24, 7\) is of two columns .* there is one"):
+            discover(X, labels, period=(24, 7))
+
+
 def test_two_lengths_of_one_ring():
     assert DiscreteCircularShape(7, period=7)(WEEK)[0, 6] == 1
     with pytest.raises(ValueError, match="period=8 and num_points=7 are two lengths of one ring"):
@@ -246,5 +253,5 @@ def test_the_period_that_is_named_has_the_step_of_the_labels(rng):
     with pytest.warns(PeriodWarning, match=r"such as CircularShape\(period='year'\)"):
         score_map(X, dates, cv=None)
     pairs = np.stack([np.arange(48) % 24, np.arange(48) % 7], axis=1)
-    with pytest.warns(PeriodWarning, match=r"labels 0 and 23 .* TorusShape\(period=24\)"):
+    with pytest.warns(PeriodWarning, match=r"labels 0 and 23 .* TorusShape\(period=\(24, 7\)\)"):
         score_map(X, pairs, "torus")
