@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gpu_smds.sites.array import Block, Sites
+from gpu_smds.sites.given import without_float8
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,17 @@ class SomeRows:
         self._sites, self._part = sites, part
         self._rows = torch.from_numpy(part.rows).to(sites.device)
         self.shape = (len(part.rows), len(part.sites), sites.d)
-        self.dtype = _states(sites, int(part.sites[0])).dtype
+        self.dtype = without_float8(torch.empty(0, dtype=sites.dtype)).dtype
 
     def __getitem__(self, index: tuple[Any, ...]) -> Tensor:
         """``X[:, a:b]``, as :class:`Sites` asks for it."""
         numbers = self._part.sites[index[1]].tolist()
-        return torch.stack([_states(self._sites, n)[self._rows] for n in numbers], 1)
+        rows, _, d = self.shape
+        # Filled site by site, since a stack would hold all of them twice.
+        found = torch.empty(rows, len(numbers), d, dtype=self.dtype, device=self._sites.device)
+        for at, number in enumerate(numbers):
+            found[:, at] = _states(self._sites, number)[self._rows]
+        return found
 
 
 def _states(sites: Sites, number: int) -> Tensor:
