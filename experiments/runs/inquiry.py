@@ -29,6 +29,7 @@ from experiments.runs.analysis import (
     shown_name,
 )
 from experiments.runs.files import RunFile
+from experiments.runs.periods import told_apart
 from experiments.runs.questions import default_slot, held_out_slot, known_in
 from experiments.runs.results import Columns
 from experiments.runs.run import Run
@@ -187,7 +188,7 @@ class Inquiry:
         """What further experiments of the clean protocol hold out, by number."""
         if self.options.protocol != "clean":
             return {}
-        groups = {"labels": _numbered(self.run.prompts.labels)}
+        groups = {"labels": _numbered(told_apart(self.options, self.run.prompts.labels))}
         if self.hold_out is not None:
             groups["slot"] = _numbered(np.array(self.run.prompts.slots[self.hold_out]))
         return {name: of for name, of in groups.items() if of.max() >= FOLDS - 1}

@@ -51,6 +51,16 @@ def check_period(command: str, options: Options, prompts: Prompts) -> None:
             )
 
 
+def told_apart(options: Options, labels: np.ndarray) -> np.ndarray:
+    """The labels, of which those that lie periods apart, and are one point, are equal."""
+    manifold = resolve_manifold(options.manifold)
+    if options.period is None or not isinstance(manifold.source, PeriodicShape):
+        return labels
+    shape = manifold.source.with_period(period_of(options.period))
+    points: np.ndarray = shape.prepare(manifold.check(labels))
+    return points
+
+
 def missing_period(command: str, options: Options, prompts: Prompts) -> str | None:
     """What to warn of where whole numbers have no period, and their ends are one point."""
     if options.period is not None:

@@ -15,6 +15,7 @@ from experiments.designs.setting import Setting, folds
 from experiments.options import Options
 from experiments.reports.turn import names_of_labels, ticks
 from experiments.runs.analysis import agree, main_settings, settings_asked
+from experiments.runs.inquiry import Inquiry
 from experiments.runs.periods import missing_period
 from experiments.settings import read_settings
 from extract import HiddenStates, UsageError, study_prompts
@@ -108,6 +109,20 @@ def test_runs_of_before_had_none():
     asked = settings_asked("independent", Options(**before), None)
     assert agree(main_settings({"main": before}), asked)
     assert not agree(main_settings({"main": before | {"period": 7.0}}), asked)
+
+
+def test_labels_a_period_apart_are_held_out_together():
+    labels = np.arange(21.0)
+    run_of = SimpleNamespace(prompts=SimpleNamespace(labels=labels))
+
+    def groups(**of):
+        options = Options(protocol="clean", **of)
+        asked = SimpleNamespace(options=options, run=run_of, hold_out=None)
+        return Inquiry.held_out.func(asked)["labels"].tolist()
+
+    assert groups(period=7.0) == 3 * list(range(7))
+    assert groups(period=7.0, manifold="discrete_circular") == 3 * list(range(7))
+    assert groups(period=7.0, manifold="euclidean") == groups() == list(range(21))
 
 
 def test_who_is_warned():
