@@ -45,6 +45,7 @@ from experiments.runs.source import slots_beside, with_source
 from extract import Prompts, UsageError
 from extract.cells import csv_text
 from extract.prompts import fill
+from extract.task_files import task_names
 from gpu_smds import ScoreMap
 from gpu_smds._files import File
 
@@ -109,13 +110,15 @@ def _questions(folder: Path) -> dict[str, Options]:
         "table of weekdays": (_weekdays(folder), "Day"),
         "table of hours": (_hours(folder), "time"),
     }
-    of_tables = {
+    asked = {
+        name: replace(basis, task=name, given=frozenset({"task"})) for name in task_names()
+    } | {
         name: replace(basis, prompts=path, source=source, given=frozenset({"prompts", "source"}))
         for name, (path, source) in tables.items()
     }
     return {
         name: replace(options, out=folder / name.replace(" ", "-"))
-        for name, options in of_tables.items()
+        for name, options in asked.items()
     }
 
 
@@ -244,7 +247,7 @@ def planted(seed: int) -> tuple[Case | None, bool]:
         prompts.units,
         {"source": prompts.units.index(named), "destination": len(prompts.units) - 1},
     )
-    return Case(_setting(states, LAYERS, prompts, named, columns, len(LAYERS)), columns), True
+    return Case(_setting(states, prompts, named, columns), columns), True
 
 
 def _planted_states(
@@ -264,15 +267,7 @@ def _planted_states(
     return states
 
 
-def _setting(
-    states: Any,
-    layers: tuple[int, ...],
-    prompts: Prompts,
-    source: str,
-    columns: Columns,
-    n_states: int,
-    manifold: str = "circular",
-) -> Setting:
+def _setting(states: np.ndarray, prompts: Prompts, source: str, columns: Columns) -> Setting:
     """The setting as :mod:`experiments.runs.inquiry` makes it of own sentences."""
 
     def numbered(values: Any) -> np.ndarray:
@@ -281,10 +276,9 @@ def _setting(
     return Setting(
         states,
         prompts.labels,
-        layers,
-        n_states,
+        LAYERS,
+        len(LAYERS),
         columns.landmarks["source"],
-        manifold,
         sentences=numbered(prompts.texts),
         beside={slot: numbered(prompts.slots[slot]) for slot in slots_beside(source, prompts)},
     )
