@@ -24,6 +24,8 @@ _MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "nat", "null"}
 _NUMBER = re.compile(r"[+\-−]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _COMMA = re.compile(r"[+\-−]?\d+,\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[+\-−]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
+#: One number with separators or in digits of another script: "1.234,5", "1 000", "５".
+_OTHER_NUMBER = re.compile(r"[+\-−]?(\d{1,3}([.,'’\s]\d{3})+([.,]\d+)?|\d+([.,٫]\d+)?)")
 _INFINITE = re.compile(r"[+\-−]?inf(inity)?", re.IGNORECASE)
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
@@ -197,6 +199,12 @@ def _names(name: str, texts: Sequence[Cell], commas: bool) -> Labels:
     for where, text in texts:
         if _OTHER_DATE.fullmatch(text):
             raise UsageError(f"{where}: label {text!r}: write dates as 2024-05-03 (year-month-day)")
+    if all(_OTHER_NUMBER.fullmatch(text) for _, text in texts):
+        where, text = texts[0]
+        raise UsageError(
+            f"{where}: label {text!r} of {name!r} is a number in a notation of its own: write "
+            "plain numbers, such as 1234.5"
+        )
     names = sorted({text for _, text in texts})
     number = {text: i for i, text in enumerate(names)}
     listed = ", ".join(f"{i} {text}" for i, text in enumerate(names[:_FEW]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -87,8 +88,8 @@ def read_prompts(
     also = [name for name in columns.labels if _stands_in_texts(name, rows)]
     if also:
         with suppress(UsageError):
-            return _aligned(rows, (*columns.others, *also), labels, slots_only)
-    return _aligned(rows, columns.others, labels, slots_only)
+            return _aligned(rows, (*columns.others, *also), labels, slots_only, say)
+    return _aligned(rows, columns.others, labels, slots_only, say)
 
 
 def _without_words(rows: list[Row], names: Sequence[str], labels: Labels) -> Prompts:
@@ -98,7 +99,13 @@ def _without_words(rows: list[Row], names: Sequence[str], labels: Labels) -> Pro
     return Prompts(texts, labels.values, (), (), none, values, labels.names)
 
 
-def _aligned(rows: list[Row], names: Sequence[str], labels: Labels, slots_only: bool) -> Prompts:
+def _aligned(
+    rows: list[Row],
+    names: Sequence[str],
+    labels: Labels,
+    slots_only: bool,
+    say: Callable[[str], None] | None,
+) -> Prompts:
     """Sentences whose words stand at the same places, or whose slots alone are words."""
     texts = tuple(text for _, text, _ in rows)
     values = {name: tuple(read_value(slots[name]) for _, _, slots in rows) for name in names}
@@ -106,6 +113,7 @@ def _aligned(rows: list[Row], names: Sequence[str], labels: Labels, slots_only: 
     units = [
         _units(where, text, {name: slots[name] for name in names}) for where, text, slots in rows
     ]
+    several = _standing_unlike_often(units) if slots_only else []
     if slots_only:
         units = [_first_slots(sentence, units[0]) for sentence in units]
     kinds = _common_units(rows, units)
@@ -116,6 +124,11 @@ def _aligned(rows: list[Row], names: Sequence[str], labels: Labels, slots_only: 
                 composed(text[a:b])
                 for text, (a, b) in zip(texts, spans[:, j].tolist(), strict=True)
             )
+    if several and say is not None:
+        say(
+            f"some sentences hold {', '.join(several)} more often than others: each is taken where "
+            "it stands first (--template and --table say where it stands)"
+        )
     return Prompts(
         texts,
         labels.values,
@@ -195,6 +208,12 @@ def _first_slots(sentence: list[Unit], first: list[Unit]) -> list[Unit]:
     return [found[name] for name in dict.fromkeys(name for name, is_slot, *_ in first if is_slot)]
 
 
+def _standing_unlike_often(units: list[list[Unit]]) -> list[str]:
+    """Slots that stand more often in some sentences: their first place may mean another thing."""
+    counts = [Counter(name for name, is_slot, _, _ in of if is_slot) for of in units]
+    return [name for name in counts[0] if len({found[name] for found in counts}) > 1]
+
+
 def _common_units(rows: list[Row], units: list[list[Unit]]) -> list[tuple[str, bool]]:
     """Names of the words that all sentences share, differing words as slots."""
     first = units[0]
@@ -213,7 +232,8 @@ def _common_units(rows: list[Row], units: list[list[Unit]]) -> list[tuple[str, b
                 raise UsageError(
                     f"{where}: word {j + 1} is {sentence[j][0]!r} where the first sentence has "
                     f"{name!r} ({_short(text)}): slots must stand at the same place, unless you "
-                    "use --positions slots"
+                    "use --positions slots; --template and --table say where a value stands that "
+                    "a sentence holds twice"
                 )
             differs |= sentence[j][0] != name
         common.append((f"word_{j + 1}", True) if differs else (name, is_slot))

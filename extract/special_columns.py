@@ -53,6 +53,8 @@ def special_columns(
         if before == 0:
             columns |= begin_only(tokens)
         unlike = dict.fromkeys(tokens.marks[t] for k in kinds for t in k if t in tokens.marks)
+        if not unlike:
+            continue  # white space that some sentences join to their last word
         said.append(
             f"special tokens differ between the sentences ({', '.join(unlike)} after "
             f"{before} words): they have no column"

@@ -94,6 +94,24 @@ def test_errors_name_the_place(tmp_path, content, name, says):
     assert "\n" not in str(error.value)
 
 
+def test_a_value_that_is_no_slot_as_well_is_said(tmp_path):
+    path = _file(
+        tmp_path, "text,label,M\nApril was born in April.,4,April\nBob was born in May.,5,May\n"
+    )
+    with pytest.raises(UsageError, match="--template and --table"):
+        read_prompts(path)
+    said = []
+    assert read_prompts(path, slots_only=True, say=said.append).spans.tolist() == [
+        [[0, 5]],
+        [[16, 19]],
+    ]
+    (line,) = said
+    assert "hold M more often" in line
+    once = _file(tmp_path, "text,label,M\nA is in April.,4,April\nBob in May!,5,May\n")
+    read_prompts(once, slots_only=True, say=said.append)
+    assert said == [line]
+
+
 @pytest.mark.parametrize("name", ["p.csv", "p.jsonl"])
 @pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0c", "\x1c"])
 def test_only_newlines_end_a_line(tmp_path, name, mark):

@@ -96,6 +96,10 @@ def test_the_delimiter_by_which_all_rows_are_even(tmp_path):
         (["03.05.2024", "04.05.2024", "05.05.2024"], "write dates as 2024-05-03"),
         (['"1,234"', '"2,000"', '"3,000"'], "line 2: label '1,234' of 'label' may have a decimal"),
         (['"1,234.5"', "2", "3"], "line 2: label '1,234.5' is not a number"),
+        (['"1,234.5"', '"2,000.0"', '"3,000.1"'], "line 2: label '1,234.5' of 'label' is a number"),
+        (['"1.234,5"', '"2.000,0"', '"3.000,1"'], "line 2: label '1.234,5' of 'label' is a number"),
+        (["1 000", "2 000", "3 000"], "line 2: label '1 000' of 'label' is a number"),
+        (["５", "６", "７"], "line 2: label '５' of 'label' is a number in a notation"),
     ],
 )
 def test_a_label_is_a_number_only_where_the_whole_cell_is_one(tmp_path, labels, says):
