@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from extract.prompts import Prompts, fill, study_prompts
 from extract.templates import parse_template
+from extract.words import composed
+
+#: A slot's value, in the form in which those of tables are filled in.
+Value = Annotated[str, AfterValidator(composed)]
 
 
 class _Part(BaseModel):
@@ -37,7 +41,7 @@ class Label(_Part):
     """
 
     slot: str = Field(min_length=1)
-    values: dict[str, Any] = Field(min_length=2)
+    values: dict[Value, Any] = Field(min_length=2)
     unit: str = Field(min_length=1)
     categories: list[str] = []
 
@@ -58,7 +62,7 @@ class Question(_Part):
 
     text: str = Field(min_length=1)
     slot: str = Field(min_length=1)
-    answers: dict[str, str] = {}
+    answers: dict[Value, str] = {}
 
 
 class Published(_Part):
@@ -95,7 +99,7 @@ class Task(_Part):
 
     title: str = Field(min_length=1)
     template: str = Field(min_length=1)
-    slots: dict[str, list[str]]
+    slots: dict[str, list[Value]]
     label: Label | None = None
     manifold: str = Field(min_length=1)
     period: float | str | None = None

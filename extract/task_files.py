@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from extract.errors import UsageError
 from extract.prompts import STUDY_TASK, TEMPLATE
+from extract.slots import read_value
 from extract.task import Task
 from extract.templates import parse_template
 from gpu_smds._files import File, FilesError
@@ -131,7 +132,7 @@ def _of_template(task: Task) -> Iterator[tuple[str, str]]:
             yield f"slots.{name}", "must be different texts, at least one"
     texts = chain(*task.slots.values(), task.label.values if task.label else ())
     for text in texts:
-        if not text.strip() or text != text.strip():
+        if not text or text != read_value(text):
             yield "slots", f"a value is empty or has white space around it: {text!r}"
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from extract import UsageError, study_prompts
+from extract import UsageError, read_prompts, study_prompts
 from extract.prompts import NAMES, TEMPLATE
 from extract.task_files import own_file, read_task, task_names
 from gpu_smds.geometry.manifold import resolve_manifold
@@ -115,6 +115,13 @@ def test_categories_are_numbered_in_their_order(own):
     assert task.answers == {"red": "warm", "green": "cold", "blue": "cold"}
 
 
+def test_sentences_come_back_whatever_form_their_accents_have(own, tmp_path):
+    drawn = own(('"Paul"', '"Jose\u0301"'), ("blue =", '"aple\u0301" =')).prompts(30)
+    assert {*drawn.slots["Name"]} == {"Anna", "Jos\xe9"}
+    drawn.to_csv(tmp_path / "prompts.csv")
+    assert read_prompts(tmp_path / "prompts.csv").hash == drawn.hash
+
+
 def test_labels_may_have_two_numbers(own):
     task = own(("red = 0", "red = [0, 1]"), ("= 1", "= [1, 0]"), ("= 2", "= [2.5, 0]"))
     assert task.prompts(9).labels.shape == (9, 2)
@@ -135,6 +142,7 @@ def test_labels_may_have_two_numbers(own):
         (('"Anna", "Paul"', '"Anna", "Anna"'), "slots.Name: must be different texts"),
         (('"Anna", "Paul"', '"Anna", " "'), "slots: a value is empty"),
         (('source = "Colour"', 'source = "Tone"'), "source: the template has no word or slot"),
+        (('"Anna", "Paul"', '"Anna", "Paul\\u200b"'), "slots: a value is empty"),
         (("red = 0", 'red = "0"'), "label.values.red: must be a number"),
         (("red = 0", "red = true"), "label.values.red: must be a number"),
         (("red = 0", "red = nan"), "label.values.red: must be a number"),
