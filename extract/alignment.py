@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from extract.alignment_report import lengths, varying, without_column
 from extract.errors import UsageError
 from extract.landmarks import (
     DESTINATION,
@@ -175,11 +176,11 @@ def _align_words(
                 columns.append((name, column))
         found.append((ranks[j], name, len(columns) - 1))
     first, named = first_of(found), first_of(marked)
-    report = _lengths(tokens) + _varying(prompts.units, counts)
+    report = lengths(tokens) + varying(prompts.units, counts)
     if not words_only:
         columns += last_column(tokens, columns)
         named[LAST] = len(columns) - 1
-        report += unlike + _without_column(tokens, of_words, columns)
+        report += unlike + without_column(tokens, of_words, columns)
     landmarks = landmarks_of(first, slots_in_order(prompts), *asked, named, prompts.in_chat)
     known = None if words_only else named
     return _positions("word", tokens, columns, first, landmarks, report, known)
@@ -225,7 +226,7 @@ def _slots(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Pos
     first = {slots[k]: column for column, k in enumerate(order)}
     named = {LAST: len(columns) - 1}
     landmarks = landmarks_of(first, [slots[k] for k in order], *asked, named, needed_last=True)
-    report = _lengths(tokens) + _varying(slots, np.array(counts))
+    report = lengths(tokens) + varying(slots, np.array(counts))
     return _positions("slots", tokens, columns, first, landmarks, report, named)
 
 
@@ -234,7 +235,7 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
     columns = np.broadcast_to(np.arange(width), (n, width)).copy()
     padding = ["<pad>"] * (width - len(tokens.texts))
     words = [*tokens.texts, *padding]
-    report = _lengths(tokens)
+    report = lengths(tokens)
     source_columns: dict[int, int] = {}
     if prompts.units:
         of_words = word_tokens(prompts, tokens)
@@ -278,44 +279,3 @@ def _raw(prompts: Prompts, tokens: Tokens, asked: tuple[str, str, str]) -> Posit
         source_columns,
         named,
     )
-
-
-def _lengths(tokens: Tokens) -> list[str]:
-    lengths = Counter(len(row) for row in tokens.ids)
-    usual, count = lengths.most_common(1)[0]
-    if len(lengths) == 1:
-        return [f"all {len(tokens)} sentences have {usual} tokens"]
-    return [
-        f"{len(tokens) - count} of {len(tokens)} sentences differ in length from the commonest, "
-        f"{usual} tokens (lengths {min(lengths)} to {max(lengths)})"
-    ]
-
-
-def _varying(units: Sequence[str], counts: np.ndarray) -> list[str]:
-    """Which slots have how many tokens, where that varies."""
-    lines: dict[str, None] = {}
-    for j, name in enumerate(units):
-        found = sorted(set(counts[:, j].tolist()))
-        if len(found) > 1:
-            lines[f"{name} has {' or '.join(map(str, found))} tokens"] = None
-    return list(lines)
-
-
-def _without_column(
-    tokens: Tokens, of_words: list[list[list[int]]], columns: Sequence[Column]
-) -> list[str]:
-    """How many tokens belong to no word and have no column, where there are such."""
-    stacked = np.stack([column for _, column in columns], axis=1)
-    lacking = [
-        len(set(range(len(ids))) - {*row, *(t for word in words for t in word)})
-        for ids, words, row in zip(tokens.ids, of_words, stacked.tolist(), strict=True)
-    ]
-    if not any(lacking):
-        return []
-    least, most = min(lacking), max(lacking)
-    count = f"{most}" if least == most else f"{least} to {most}"
-    if count == "1":
-        return [
-            "1 token of every sentence belongs to no word, such as white space: it has no column"
-        ]
-    return [f"{count} tokens of a sentence belong to no word, such as white space: no column"]

@@ -249,6 +249,9 @@ def _object(where: str, line: str) -> dict[str, Any]:
     slots = record.pop("slots", {})
     if not isinstance(slots, dict):
         raise UsageError(f"{where}: 'slots' must be an object")
+    for key in slots:
+        if key in record:
+            raise UsageError(f"{where}: has {key!r} twice, once under 'slots': rename one")
     found: dict[str, Any] = record | slots
     for key, value in found.items():
         try:

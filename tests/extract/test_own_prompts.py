@@ -73,6 +73,11 @@ def test_raw_needs_no_alignment(tmp_path):
         ('{"text": "a"}\n', "p.jsonl", "line 1: has no 'label'"),
         ("not json\n", "p.jsonl", "line 1: is not JSON"),
         ("[1]\n", "p.jsonl", "line 1: is not a JSON object"),
+        (
+            '{"text": "a b.", "label": 1, "slots": {"label": "a"}}\n',
+            "p.jsonl",
+            "line 1: has 'label' twice, once under 'slots'",
+        ),
         ("text,label\n", "p.doc", "must be a .csv, .tsv, .txt or a .jsonl"),
         # A row is named by the line it begins at, blank lines before it or not.
         ('text,label\na b.,1\n\n"a\nc.",x\n', "p.csv", "line 4: label 'x' is not a number"),
