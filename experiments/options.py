@@ -292,8 +292,8 @@ class Options:
         str,
         "A layer and word where states of some sentences hold NaN or inf: undefined gives it no "
         "score, omit scores it without these sentences, which are counted in a column of the CSV "
-        "files. The permutation test then leaves them out everywhere; a map of another word has no "
-        "score there.",
+        "files. The permutation test and transfer leave them out everywhere; in Exp 3 a map of "
+        "another word has no score there.",
         "undefined",
         choices=("undefined", "omit"),
         decides=True,

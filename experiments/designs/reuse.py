@@ -71,6 +71,13 @@ def _rotated(results: Results) -> Verdict | None:
             f"{reuse.metadata['layers'][best]})"
         )
     known = np.isfinite(cosine + scores[destination])
+    why_not = (
+        None
+        if known
+        else f"{words[source]} and {words[destination]} lack a cosine or a score at layer {layer}"
+    )
+    if source == destination:
+        why_not = f"{words[source]} is both source and destination, so name another --destination"
     supported = bool(cosine < DIFFERENT and scores[destination] < FAILS)
     return Verdict(
         "H2",
@@ -78,9 +85,7 @@ def _rotated(results: Results) -> Verdict | None:
         "does not decode the other",
         supported if known else None,
         text,
-        None
-        if source != destination
-        else f"{words[source]} is both source and destination, so name another --destination",
+        why_not,
         ("source", "destination"),
     )
 

@@ -3,6 +3,14 @@
 from gpu_smds import ScoreMap
 
 
+def said_of_left_out(count: int, of: str) -> list[str]:
+    """That sentences were left out at all sites alike, of what; nothing where none were."""
+    if not count:
+        return []
+    sentences = "1 sentence is" if count == 1 else f"{count} sentences are"
+    return [f"{sentences} left out of {of} at all sites, since some states are not finite"]
+
+
 def said_of_omitted(scores: ScoreMap) -> list[str]:
     """Nothing where no sentences may be left out; else how many were, and at how many sites."""
     if scores.omitted is None:

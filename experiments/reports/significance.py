@@ -12,6 +12,7 @@ from experiments.designs.permutation import LEVEL
 from experiments.designs.setting import said_of
 from experiments.figures import draw_significance
 from experiments.options import period_of
+from experiments.reports.omitted import said_of_left_out
 from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
 from experiments.runs.significance import NAME, listed
@@ -149,10 +150,7 @@ def sentences(found: SignificanceMap) -> list[str]:
         for role in ROLES
         if role in landmarks
     ]
-    more = []
-    if left_out := facts.get("left_out"):
-        of = "1 sentence is" if left_out == 1 else f"{left_out} sentences are"
-        more.append(f"{of} left out of the test at all sites, since some states are not finite")
+    more = said_of_left_out(facts.get("left_out", 0), "the test")
     if exchanged := _exchanged(found):
         more.append(exchanged)
     return [text, ", ".join(parts), *more]

@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.designs.setting import Setting, said_of
 from experiments.figures import draw_layer_transfer, draw_transfer
+from experiments.reports.omitted import said_of_left_out
 from experiments.reports.significance import named
 from experiments.runs.files import RunFile
 from experiments.runs.inquiry import Inquiry
@@ -25,6 +26,8 @@ def report_transfer(inquiry: Inquiry, setting: Setting, found: Transfer) -> None
     for path in _draw(inquiry, setting, found):
         screen.note(f"figure   {path}")
     screen.note(f"results  {inquiry.results / 'transfer.csv'}")
+    for sentence in said_of_left_out(facts.get("left_out", 0), "the comparison"):
+        screen.note(sentence)
     words, landmarks, layers = facts["words"], facts["landmarks"], facts["layers"]
     source = landmarks["source"]
     mean = found.positions.mean

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from experiments.designs.finite_sentences import finite_everywhere
 from experiments.designs.pairs import Subspaces, layer_pairs, position_pairs, subspaces
 from experiments.designs.setting import Setting, cross_validation
 from experiments.runs import tables
@@ -28,8 +29,13 @@ class Transfer:
 
 
 def transfer_of(inquiry: Inquiry, states: HiddenStates) -> Transfer:
-    """Compute all pairs, or read what the folder holds of them."""
-    setting, columns = inquiry.setting(states), inquiry.columns
+    """Compute all pairs, or read what the folder holds of them.
+
+    Two sites can be compared by the sentences of both only: with ``--non-finite omit`` by those
+    that are finite everywhere.
+    """
+    every, columns = inquiry.setting(states), inquiry.columns
+    setting = finite_everywhere(every, every.layers)
     cv = cross_validation(setting) if setting.clean else None
     of_positions, new = _kept_or_computed(
         inquiry,
@@ -78,6 +84,8 @@ def _kept_or_computed(
         found = compute(progress=report, checkpoint=checkpoint)
     facts = facts_of(setting, inquiry.columns, identity)
     facts |= {"experiment": name, "seconds": perf_counter() - started}
+    if left_out := len(inquiry.run.prompts) - len(setting.labels):
+        facts["left_out"] = left_out
     found = replace(found, metadata=facts)
     found.save(file)
     checkpoint.remove()

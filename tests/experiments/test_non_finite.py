@@ -15,7 +15,7 @@ from experiments.designs.finite_sentences import finite_everywhere
 from experiments.designs.setting import Part, Setting, folds
 from experiments.reports.omitted import said_of_omitted
 from extract import HiddenStates
-from gpu_smds import CircularShape, ScoreMap, score_map
+from gpu_smds import CircularShape, ScoreMap, fit_map, score_map, transfer_map
 
 #: Where figures go matters here, and not what is on them.
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -71,6 +71,7 @@ def test_the_scores_are_those_of_the_other_sentences(base, default):
     said = run("all", *base, "--permutations", 19, "--non-finite", "omit", "--as", "omit")
     assert "7 sentences left out at" in said
     assert "7 sentences are left out of the test at all sites" in said
+    assert "H2 cannot be tested: Day and again lack a cosine or a score at layer" in said
     folder = out / "analyses" / "omit" / "results"
     found = ScoreMap.load(folder / "independent.safetensors")
     states = HiddenStates.open(out / "states")[:]
@@ -102,6 +103,23 @@ def test_the_scores_are_those_of_the_other_sentences(base, default):
     assert json.loads((folder / "summary.json").read_text())["omitted"]
     for path, content in default.items():
         assert (out / "results" / path).read_bytes() == content
+
+
+def test_pairs_are_compared_by_the_sentences_that_are_finite_everywhere(base):
+    (*_, out) = base
+    said = run("transfer", *base, "--non-finite", "omit", "--as", "omit-3")
+    assert "7 sentences are left out of the comparison at all sites" in said
+    folder = out / "analyses" / "omit-3" / "results"
+    for name in ("transfer", "transfer_layers", "subspaces"):
+        assert "non_finite" not in {row["status"] for row in _rows(folder / f"{name}.csv")}
+    found = ScoreMap.load(folder / "transfer.safetensors")
+    states = HiddenStates.open(out / "states")[:, 2:3].double()
+    rows = np.flatnonzero(states.isfinite().all(-1).all(-1).all(-1))
+    y, X = np.repeat(np.arange(7.0), len(NAMES))[rows], states[rows]
+    fitted = fit_map(X, y, manifold=CircularShape(period=7), standardize="all")
+    expected = transfer_map(fitted, X, y).mean[0]
+    assert np.isfinite(expected).any()
+    np.testing.assert_allclose(found.mean[2], expected, rtol=0, atol=tolerances.SCORE)
 
 
 def test_discovery_counts_them_too(base):
