@@ -11,7 +11,7 @@ import numpy as np
 
 from gpu_smds._arguments import as_share
 from gpu_smds._files import File, read_tensors, save_tensors
-from gpu_smds.inference.p_values import ROUNDING, false_discovery, family_wise
+from gpu_smds.inference.p_values import ROUNDING, false_discovery, family_wise, varies
 from gpu_smds.sites.status import check_statuses, explain
 
 _KIND = "gpu_smds.SignificanceMap"
@@ -79,7 +79,7 @@ class SignificanceMap:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.asarray(null.mean(0))
             sd = np.asarray(null.std(0, ddof=1)) if len(null) > 1 else np.full_like(mean, np.nan)
-            z = np.asarray((score - mean) / np.where(sd > ROUNDING, sd, np.nan))
+            z = np.asarray((score - mean) / np.where(varies(score, null), sd, np.nan))
         reached = (1.0 + (null >= score - ROUNDING).sum(0)) / (len(null) + 1)
         p = np.where(np.isnan(score), np.nan, reached)
         return cls(

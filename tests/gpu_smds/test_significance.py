@@ -238,6 +238,17 @@ def test_a_permutation_without_a_score_is_said_by_its_own_reason(rng):
         assert np.isnan(values).all()
 
 
+@pytest.mark.parametrize("noise", [1e-12, 1e-11, 1e-10])
+def test_rounding_of_scores_is_no_evidence(rng, noise):
+    """Sites with massive activations: scores that ought to be equal differ by a little."""
+    null = 0.35 + noise * rng.uniform(-1, 0, (99, 2))
+    null[:, 1] = rng.uniform(0.3, 0.4, 99)
+    found = SignificanceMap.of(np.array([0.35, 0.9]), null, np.zeros(2, dtype=np.int8))
+    for p in (found.p, found.p_family):
+        np.testing.assert_allclose(p, [1, 0.01])
+    np.testing.assert_array_equal(np.isnan(found.z), [True, False])
+
+
 def test_permutations_that_change_nothing_count(rng):
     """Two labels that differ by nothing much: scores do by rounding, which is no evidence."""
     y = np.arange(N) % 6 / 6
