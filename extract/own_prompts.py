@@ -194,7 +194,10 @@ def _units(where: str, text: str, slots: dict[str, str]) -> list[Unit]:
                 "write it as it stands in the text, or give --template and --table"
             )
         if not found:
-            raise UsageError(f"{where}: the value {value!r} of slot '{name}' is not in its text")
+            raise UsageError(
+                f"{where}: the value {value!r} of slot '{name}' is not in its text: if the "
+                "column is no slot, give --ignore with its name"
+            )
         taken += found
     return with_words(text, taken)
 

@@ -60,7 +60,9 @@ def read_task(task: str) -> Task:
     try:
         read = Task.model_validate(found)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        faults = error.errors(include_url=False, include_context=False)
+        # A misspelt key is missing and unknown: what stands in the file is the clearer of the two.
+        first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
         key = ".".join(map(str, first["loc"]))
         raise UsageError(f"{path}: {key}: {_reason(first)}") from error
     for key, reason in _faults(read):

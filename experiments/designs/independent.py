@@ -52,9 +52,14 @@ def _smeared(results: Results) -> Verdict | None:
     """H1, from the scores at the distractor and after the source."""
     found = results["independent"]
     landmarks, words = found.metadata["landmarks"], found.metadata["words"]
+    source = landmarks["source"]
+    claim = f"smeared: after {words[source]}, unrelated words score above {SMEARED}"
     if "distractor" not in landmarks:
-        return None
-    source, distractor = landmarks["source"], landmarks["distractor"]
+        why_not = (
+            f"name a word after {words[source]} that has nothing to do with it by --distractor"
+        )
+        return Verdict("H1", claim, None, "", why_not)
+    distractor = landmarks["distractor"]
     layer = best_layer(found, distractor)
     score = float(found.mean[layer, distractor])
     after, before = found.mean[:, source + 1 :], found.mean[:, :source]
@@ -73,7 +78,7 @@ def _smeared(results: Results) -> Verdict | None:
         text += f"; before it the highest is {np.nanmax(before):.2f}"
     return Verdict(
         "H1",
-        f"smeared: after {words[source]}, unrelated words score above {SMEARED}",
+        claim,
         bool(score > SMEARED) if np.isfinite(score) else None,
         text,
         why_not,

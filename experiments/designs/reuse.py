@@ -70,6 +70,7 @@ def _rotated(results: Results) -> Verdict | None:
             f" (at most {reuse.mean[best, destination]:.2f}, in layer "
             f"{reuse.metadata['layers'][best]})"
         )
+    text += f"; supported below {DIFFERENT:g} and {FAILS:g}"
     known = np.isfinite(cosine + scores[destination])
     why_not = (
         None

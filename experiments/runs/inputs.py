@@ -144,7 +144,11 @@ def check_question(command: str, options: Options, prompts: Prompts) -> None:
         try:
             resolve_manifold(options.manifold).check(prompts.labels)
         except ValueError as error:
-            raise UsageError(f"{error}: choose another --manifold") from error
+            fit = [
+                name for name in manifold_names() if resolve_manifold(name).takes(prompts.labels)
+            ]
+            among = f"choose --manifold among {', '.join(fit)}" if fit else "choose other labels"
+            raise UsageError(f"{error}: {among}") from error
     check_period(command, options, prompts)
     if options.protocol == "clean":
         _check_clean(options, prompts)

@@ -48,6 +48,7 @@ def test_the_source_is_the_slot_that_predicts_the_label(model, hours, tmp_path):
     assert "source: time, which predicts the label best on rows held out (R²: name 0.00" in said
     facts = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert "time" in facts["verdicts"][0]["claim"]
+    assert "H1 cannot be tested: name a word after time that has nothing to do with it" in said
     # In any case of letters, and by no other name.
     assert "analyses/" not in run(*base, "--source", "Time")
     error = run(*base, "--source", "when", expect=2)

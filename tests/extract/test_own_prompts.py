@@ -67,7 +67,7 @@ def test_raw_needs_no_alignment(tmp_path):
         ("text,label\na b.,1\na c.,1\n", "p.csv", "all labels are equal"),
         ("text,label\na b.,1\n ,2\n", "p.csv", "line 3: the sentence is empty"),
         ("text,label\nOne two.,0\nOne two three.,1\n", "p.csv", "line 3: has 4 words where"),
-        ("text,label,X\na b.,1,b\na c.,2,d\n", "p.csv", "value 'd' of slot 'X' is not in"),
+        ("text,label,X\na b.,1,b\na c.,2,d\n", "p.csv", "if the column is no slot, give --ignore"),
         ("text,label,X\na b.,1,b\nc a.,2,c\n", "p.csv", "line 3: word 1"),
         ("text,label,A,B\n3 + 4,7,3,4\n3 + 3,6,3,3\n", "p.csv", "stands only where slot 'A' does"),
         ('{"text": "a"}\n', "p.jsonl", "line 1: has no 'label'"),

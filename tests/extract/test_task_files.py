@@ -151,7 +151,7 @@ def test_labels_may_have_two_numbers(own):
         (('unit = "', 'categories = ["a"]\nunit = "'), "label.values.red: 0 is none of a"),
         (('slot = "Colour"\nunit', 'slot = "Name"\nunit'), "slots.Name: is the slot of the label"),
         (('title = "', 'sentences = "study"\ntitle = "'), "sentences: the study's have its"),
-        (("text = ", "ask = "), "question.text: is missing"),
+        (("text = ", "ask = "), "question.ask: is no key of a task"),
     ],
 )
 def test_a_fault_is_one_line_with_file_and_key(own, change, said):
