@@ -48,6 +48,20 @@ def best_layer(scores: ScoreMap, position: int) -> int:
     return -1 if np.isnan(column).all() else int(np.nanargmax(column))
 
 
+def layer_of_source(scores: ScoreMap) -> int:
+    """Index of the layer where the source scores best and every landmark has a score; -1 if none.
+
+    A source may score best at the embeddings, where all other words are the same in every sentence.
+    Where no layer has a score at every landmark, it is the best one of the source.
+    """
+    landmarks = scores.metadata["landmarks"]
+    source = scores.mean[:, landmarks["source"]]
+    shared = np.isfinite(scores.mean[:, list(landmarks.values())]).all(1)
+    if not shared.any():
+        return best_layer(scores, landmarks["source"])
+    return int(np.argmax(np.where(shared, source, -np.inf)))
+
+
 def std_of(scores: ScoreMap) -> np.ndarray:
     """Standard deviation over folds, NaN where there is only one."""
     one_fold = scores.scores.shape[scores.dims.index("fold")] == 1
@@ -67,7 +81,7 @@ def _rows_of_sites(scores: ScoreMap) -> Iterable[tuple[object, ...]]:
 def _best_of_sites(scores: ScoreMap) -> tuple[int | None, np.ndarray]:
     """The scores in the layer where the source scores best."""
     facts = scores.metadata
-    best = best_layer(scores, facts["landmarks"]["source"])
+    best = layer_of_source(scores)
     return facts["layers"][best] if best >= 0 else None, scores.mean[best]
 
 

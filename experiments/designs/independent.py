@@ -55,10 +55,8 @@ def _smeared(results: Results) -> Verdict | None:
     source = landmarks["source"]
     claim = f"smeared: after {words[source]}, unrelated words score above {SMEARED}"
     if "distractor" not in landmarks:
-        why_not = (
-            f"name a word after {words[source]} that has nothing to do with it by --distractor"
-        )
-        return Verdict("H1", claim, None, "", why_not)
+        ask = f"name a word after {words[source]} that has nothing to do with it by --distractor"
+        return Verdict("H1", claim, None, "", ask)
     distractor = landmarks["distractor"]
     layer = best_layer(found, distractor)
     score = float(found.mean[layer, distractor])

@@ -14,7 +14,7 @@ from experiments.designs.experiment import (
     Results,
     Shown,
     Verdict,
-    best_layer,
+    layer_of_source,
     shape_of,
 )
 from experiments.designs.setting import Setting, cross_validation
@@ -67,7 +67,7 @@ def _stretched(results: Results) -> Verdict | None:
     if independent is None:
         return None
     landmarks, words = independent.metadata["landmarks"], independent.metadata["words"]
-    layer = best_layer(independent, landmarks["source"])
+    layer = layer_of_source(independent)
     parts, falls = [], []
     for role in ROLES:
         if role in landmarks:

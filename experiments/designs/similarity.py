@@ -99,6 +99,6 @@ SIMILARITY = Experiment(
     figure=_draw,
     footnote=(
         "similarity: cosine with the source's map, at its own layer; the other scores are at the "
-        "best layer of the source"
+        "best layer of the source, of those where all of these words have a score"
     ),
 )

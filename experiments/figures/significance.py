@@ -41,6 +41,8 @@ COLOURS = "PuOr"
 ROBUST = (2, 98)
 NEAREST = 3.0
 UNTESTED = "#dcdcdc"
+#: Also where a word before the label has one state per value of what labels move within.
+NO_Z = "not tested, or alike under every permutation"
 
 
 def draw_significance(
@@ -138,7 +140,7 @@ def _colours(low: float, high: float) -> ListedColormap:
 
 
 def _cover(ax: Axes, cells: np.ndarray) -> Artist:
-    """Cover cells that were not tested; returns the legend's entry for them."""
+    """Cover cells without z; returns the legend's entry for them."""
     n_rows, n_columns = cells.shape
     ax.pcolormesh(
         np.arange(n_columns + 1) - 0.5,
@@ -149,7 +151,7 @@ def _cover(ax: Axes, cells: np.ndarray) -> Artist:
         zorder=1.2,
         gid="untested",
     )
-    return Patch(facecolor=UNTESTED, edgecolor="#777777", linewidth=0.5, label="not tested")
+    return Patch(facecolor=UNTESTED, edgecolor="#777777", linewidth=0.5, label=NO_Z)
 
 
 def _tick(bar: Colorbar, low: float, high: float, below: bool, above: bool) -> None:

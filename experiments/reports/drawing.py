@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.designs import INDEPENDENT, every_experiment
 from experiments.designs.circle import circle
-from experiments.designs.experiment import ROLES, Shown, best_layer, shape_of
+from experiments.designs.experiment import ROLES, Shown, layer_of_source, shape_of
 from experiments.designs.setting import Setting, said_of
 from experiments.figures import CirclePanel, Model, draw_circle, draw_comparison
 from experiments.reports.significance import (
@@ -87,7 +87,7 @@ def draw_projections(
     if scores is None or setting.manifold != "circular":
         return []
     landmarks = scores.metadata["landmarks"]
-    best = best_layer(scores, landmarks["source"])
+    best = layer_of_source(scores)
     if best < 0:
         return []
     low, high = ends_of_turn(setting)

@@ -665,13 +665,13 @@ def test_sites_that_were_not_tested_are_grey_without_hatching(drawn):
         cell = look(ax, image, row, column)
         assert (np.abs(cell - 255 * np.array(to_rgb(significance.UNTESTED))) <= 1).all()
     assert len(np.unique(look(ax, image, 0, 3), axis=0)) > 3  # undefined
-    assert {"not tested", "undefined"} <= set(said_above(drawn[0]))
+    assert {significance.NO_Z, "undefined"} <= set(said_above(drawn[0]))
 
 
 def test_every_site_tested_and_defined_needs_no_legend_of_them(drawn):
     sites = np.zeros((31, len(WORDS))), np.ones((31, len(WORDS))), np.ones((31, len(WORDS)), bool)
     figures.draw_significance("", *sites, LAYERS, WORDS, TOKENS, LANDMARKS, title="t")
-    assert not {"not tested", "undefined"} & set(said_above(drawn[0]))
+    assert not {significance.NO_Z, "undefined"} & set(said_above(drawn[0]))
     assert not any(c.get_gid() == "untested" for c in drawn[0].axes[0].collections)
     assert (look(drawn[0].axes[0], pixels(drawn[0]), 9, 9) >= 245).all()  # 0 is white
 

@@ -9,9 +9,11 @@ from command_line import run
 from tiny_models import save_tiny
 
 from experiments.designs.exchange import Exchange
+from experiments.designs.experiment import layer_of_source
 from experiments.designs.setting import Setting, cross_validation
 from experiments.runs.source import predicts
 from extract import study_prompts
+from gpu_smds import ScoreMap
 from gpu_smds.crossval.folds import resolve_folds
 from gpu_smds.inference.permutations import draw_permutations, exchange_blocks
 
@@ -78,6 +80,24 @@ def test_nor_is_what_other_words_cannot_hold(model, hours, tmp_path):
     assert re.search("H3 (not )?supported", said)
     said = run(*base, "--destination", "time")
     assert "H2 cannot be tested: time is both source and destination" in said
+
+
+def test_the_layer_is_one_where_every_landmark_has_a_score():
+    """At the embeddings a slot scores best, and words that never differ have no score."""
+    scores = np.array([[[0.99, np.nan, np.nan], [0.8, 0.7, np.nan], [0.9, 0.6, np.nan]]])
+    for landmarks, layer in (
+        ({"source": 0, "destination": 1}, 2),
+        ({"source": 0}, 0),
+        ({"source": 0, "distractor": 2}, 0),
+        ({"source": 2}, -1),
+    ):
+        found = ScoreMap(
+            scores,
+            np.zeros(scores.shape, np.int8),
+            ("fold", "layer", "position"),
+            metadata={"landmarks": landmarks},
+        )
+        assert layer_of_source(found) == layer
 
 
 def test_two_that_predict_alike_are_asked_for(model, tmp_path):
