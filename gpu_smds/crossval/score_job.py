@@ -96,7 +96,15 @@ class ScoreJob:
                 self.status[t, fit.alpha, fit.fold, span] = state
 
     def empty_like(self) -> ScoreJob:
-        """The same job with results of its own."""
+        """The same job with results of its own.
+
+        Raises
+        ------
+        ValueError
+            They do not fit the memory beside those of this one.
+        """
+        needed = self.scores.nbytes + self.status.nbytes
+        check_fits(needed, "non_finite='omit'", "a copy of the scores", self.scores.device)
         return replace(
             self, scores=torch.empty_like(self.scores), status=torch.empty_like(self.status)
         )

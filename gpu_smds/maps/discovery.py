@@ -275,8 +275,8 @@ def discover(
             same = replace(question, manifolds=tuple(of.manifold for of in targets.values()))
             for left in omission.parts(place, question.labels, scores.status, progress):
                 few = same.keeping(left.rows)
-                taken, _, found = _planned(left.place, few, how, n_shuffles, seed)
-                if list(taken) == list(targets):  # else the sites stay undefined
+                _, not_taken, found = _planned(left.place, few, how, n_shuffles, seed)
+                if not not_taken:  # else the sites stay undefined
                     left.place.run([found.job(left.place, few)], "scoring")
                     scores.take(left.sites, found)
     site_shape = place.sites.site_shape

@@ -216,6 +216,18 @@ def test_discovery_omits_rows_too(tmp_path):
     np.testing.assert_array_equal(loaded.scores.omitted, COUNTS)
 
 
+def test_discovery_omits_rows_where_a_shape_of_the_same_name_is_skipped(rng):
+    X, y = rng.normal(size=(42, 2, 6)), np.arange(42) % 7
+    X[3, 1] = np.nan
+    week = CircularShape(period=7)
+    cv = KFold(3, shuffle=True, random_state=0)
+    found = discover(X, y, [CircularShape(normalize_labels=False), week], cv=cv, non_finite="omit")
+    assert "such as CircularShape(period=7)" in found.skipped["CircularShape"]
+    expected = score_map(X, y, manifold=week, cv=cv, non_finite="omit")
+    np.testing.assert_allclose(found.scores.mean[0, 0], expected.mean, rtol=0, atol=1e-12)
+    assert np.isfinite(expected.mean).all()
+
+
 def test_one_pass_for_several_maps():
     once = OnePass(X)
     plain = once.score_map(Y, cv=SHUFFLED)

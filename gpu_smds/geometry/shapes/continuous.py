@@ -47,7 +47,7 @@ class CircularShape(PeriodicShape, PointShape):
             raise ValueError(
                 f"circular labels span more than one turn ({y.min():g} to {y.max():g}), which "
                 "leaves distances undefined: give their period, such as "
-                f"CircularShape(period={np.ceil(np.ptp(y)):g}), or use normalize_labels=True"
+                f"CircularShape(period={np.floor(np.ptp(y)) + 1:g}), or use normalize_labels=True"
             )
         return y
 
