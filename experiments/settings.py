@@ -24,8 +24,8 @@ from gpu_smds._files import File, FilesError
 
 #: Options that are asked for each time: what a file of somebody else's must not decide.
 _EACH_TIME = ("config", "trust_remote_code", "force", "force_states", "dry_run", "quiet", "debug")
-#: Options that may be a list in a file.
-_LISTS = ("models", "manifolds", "label", "ignore")
+#: Options of names between commas, which may be a list in a file; so may those of several values.
+_LISTS = ("models", "manifolds")
 _MOST_BYTES = 1 << 20
 #: What an analysis may have beside the options under Question.
 _OF_ANALYSIS = ("as_name", "memory_budget")
@@ -171,7 +171,7 @@ def _kind(name: str, declared: Declared) -> Any:
         return declared.in_files
     if declared.kind is int:
         return Annotated[int, Strict(), Field(ge=declared.least)]
-    if name in _LISTS:
+    if name in _LISTS or declared.kind == list[str]:
         return list[str] | str
     return declared.kind
 

@@ -10,8 +10,8 @@ A warning needs both of these, along some column of the labels:
   probability of at most one in a million. Labels go up or down all along (from some row on, around
   the end); or equal labels stand together; or there are few runs in the sequence of folds of the
   rows by label. That is the statistic of Wald and Wolfowitz: shuffled rows make every such sequence
-  as likely as any other, and those with so few runs can be counted. Of fewer than twelve different
-  labels no order is that improbable.
+  as likely as any other, and those with so few runs can be counted. Fewer than twelve rows have no
+  order that is so improbable.
 - It does harm: at least half of a test part lies where the training part leaves out a stretch of
   the range, or whole classes, longer than chance would.
 """
