@@ -19,6 +19,8 @@ REFINED = 1e-6
 STATES_FLOAT32 = 1e-5
 # One float32 forward pass with the same padding, in blocks that are loaded one by one.
 PLACED_FLOAT32 = 1e-6
+# Sums of logarithms of a few probabilities, each of a float32 forward pass of another length.
+LOG_PROBABILITY = 1e-4
 # A few operations on numbers of about 1 in another order.
 ROUNDING = 1e-12
 # The same operations in another order, few enough to count the roundings.

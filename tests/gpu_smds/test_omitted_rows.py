@@ -224,7 +224,7 @@ def test_discovery_omits_rows_where_a_shape_of_the_same_name_is_skipped(rng):
     found = discover(X, y, [CircularShape(normalize_labels=False), week], cv=cv, non_finite="omit")
     assert "such as CircularShape(period=7)" in found.skipped["CircularShape"]
     expected = score_map(X, y, manifold=week, cv=cv, non_finite="omit")
-    np.testing.assert_allclose(found.scores.mean[0, 0], expected.mean, rtol=0, atol=1e-12)
+    tolerances.assert_close(found.scores.mean[0, 0], expected.mean, tolerances.SCORE)
     assert np.isfinite(expected.mean).all()
 
 

@@ -56,7 +56,8 @@ def test_which_shapes_close_on_themselves():
 def test_weekdays_are_seven_points():
     D = CircularShape(period=7)(WEEK)
     tolerances.assert_close(D[0], 2 * abs(np.sin(np.pi * WEEK / 7)), tolerances.LAST_BITS)
-    assert CircularShape()(WEEK)[0, 6] == pytest.approx(0, abs=1e-15)  # Sunday on Monday
+    sunday_on_monday = CircularShape()(WEEK)[0, 6]
+    tolerances.assert_close(sunday_on_monday, 0.0, tolerances.ONE_ROUNDING)
     steps = [0, 1, 2, 3, 3, 2, 1]
     np.testing.assert_array_equal(DiscreteCircularShape(period=7)(WEEK)[0], steps)
     np.testing.assert_array_equal(ChainShape(period=7)(WEEK)[0], [0, 1, -1, -1, -1, -1, 1])
@@ -106,7 +107,8 @@ def test_scores_are_those_of_smds_on_fractions_of_a_turn(weekdays):
         shape = smds.ComputedSMDSParametrization(SmdsCircle(normalize_labels=False), 2)
         theirs = smds.SupervisedMDS(parametrization=shape, alpha=1.0)
         theirs.fit(X[train, site], y[train] / 7)
-        assert abs(ours[site] - theirs.score(X[test, site], y[test] / 7)) < 1e-9
+        expected = theirs.score(X[test, site], y[test] / 7)
+        tolerances.assert_close(ours[site], expected, tolerances.SCORE)
 
 
 def test_the_period_reaches_every_function(weekdays, tmp_path):
