@@ -49,7 +49,7 @@ from extract.task_files import task_names
 from gpu_smds import ScoreMap
 from gpu_smds._files import File
 
-MODEL, SAMPLES, PERMUTATIONS, LAYERS = "smollm2", 300, 200, (0, 10, 20, 30)
+MODEL, SAMPLES, PERMUTATIONS, LAYERS = "smollm2", 200, 99, (0, 10, 20, 30)
 #: Share of noise that may be called supported at most, and of planted circles at least.
 MOST_OF_NOISE, LEAST_OF_PLANTED = 0.07, 0.9
 
