@@ -49,7 +49,8 @@ def test_the_study_of_slots(model, table, tmp_path):
     assert facts["words"] == ["name", "day", "<last>"]
     assert facts["landmarks"] == {"source": 1, "destination": 2}
     summary = json.loads((folder / "results" / "summary.json").read_text())
-    assert [verdict["name"] for verdict in summary["verdicts"]] == ["H2", "H3"]
+    assert [verdict["name"] for verdict in summary["verdicts"]] == ["H1", "H2", "H3"]
+    assert "--distractor" in summary["verdicts"][0]["why_not"]
     assert {path.stem for path in (folder / "figures").iterdir()} >= {"independent", "circle"}
     # Another question of the same states; the sentences of the run give the same run.
     said = run("reuse", *common, "--positions", "slots", "--destination", "NAME")
