@@ -34,7 +34,7 @@ from experiments.console import Screen
 from experiments.designs import experiments_of
 from experiments.designs.exchange import Exchange
 from experiments.designs.permutation import permutation_test
-from experiments.designs.setting import Setting
+from experiments.designs.setting import Setting, numbered
 from experiments.options import Options
 from experiments.reports.summary import verdicts
 from experiments.runs.extraction import states_of
@@ -269,18 +269,16 @@ def _planted_states(
 
 def _setting(states: np.ndarray, prompts: Prompts, source: str, columns: Columns) -> Setting:
     """The setting as :mod:`experiments.runs.inquiry` makes it of own sentences."""
-
-    def numbered(values: Any) -> np.ndarray:
-        return np.unique(np.array(values), return_inverse=True)[1].reshape(-1)
-
     return Setting(
         states,
         prompts.labels,
         LAYERS,
         len(LAYERS),
         columns.landmarks["source"],
-        sentences=numbered(prompts.texts),
-        beside={slot: numbered(prompts.slots[slot]) for slot in slots_beside(source, prompts)},
+        sentences=numbered(np.array(prompts.texts)),
+        beside={
+            slot: numbered(np.array(prompts.slots[slot])) for slot in slots_beside(source, prompts)
+        },
     )
 
 

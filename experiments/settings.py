@@ -7,8 +7,6 @@ The file may name options that have no effect on the command at hand: it is of a
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,13 +18,12 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from experiments.options import DECLARED, GROUPS, Declared, key_of
 from extract.errors import UsageError
-from gpu_smds._files import File, FilesError
+from extract.toml_table import read_toml
 
 #: Options that are asked for each time: what a file of somebody else's must not decide.
 _EACH_TIME = ("config", "trust_remote_code", "force", "force_states", "dry_run", "quiet", "debug")
 #: Options of names between commas, which may be a list in a file; so may those of several values.
 _LISTS = ("models", "manifolds")
-_MOST_BYTES = 1 << 20
 #: What an analysis may have beside the options under Question.
 _OF_ANALYSIS = ("as_name", "memory_budget")
 #: Table of one of several questions of the same states.
@@ -58,16 +55,7 @@ def read_settings(path: Path) -> Settings:
         No such file, or not TOML; an unknown table or key, or one that is given each time; a value
         of the wrong kind or out of range. The message names file, table and key.
     """
-    try:
-        # Links on the way to it are the user's own.
-        content = File.at(os.path.realpath(path)).read(_MOST_BYTES)
-        found = tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from error
-    except FilesError as error:
-        raise UsageError(str(error).partition(", and is not")[0]) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
+    found = read_toml(path)
     analyses = _analyses(path, found.pop(ANALYSIS, []))
     values: dict[str, Any] = {}
     for group, table in found.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from extract.errors import UsageError
 from extract.label_column import Cell, Labels, read_labels
@@ -153,6 +152,4 @@ def _all(table: Table, option: str, names: Sequence[str]) -> list[str]:
 
 
 def _unknown(table: Table, option: str, name: str) -> str:
-    close = get_close_matches(name, table.columns, n=1)
-    listed = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(table.columns)}"
-    return f"{option} {name}: {table.path} has no such column: {listed}"
+    return f"{option} {name}: {table.path} has no such column: {table.instead_of(name)}"

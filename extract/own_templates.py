@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from extract.columns import Columns, choose_columns, is_label, labels_of, said_of
@@ -109,10 +108,7 @@ def _columns_of_slots(template: Template, table: Table, ignored: Sequence[str]) 
     for slot in template.slots:
         column = table.column(slot)
         if column is None:
-            close = get_close_matches(slot, table.columns, n=1)
-            listed = (
-                f"did you mean {{{close[0]}}}?" if close else "it has " + ", ".join(table.columns)
-            )
+            listed = table.instead_of(slot, "{{{}}}".format)
             raise UsageError(
                 f"the template has {{{slot}}}, and {table.path} no such column: {listed}"
             )

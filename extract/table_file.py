@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ class Table:
             return name
         alike = [column for column in self.columns if folded(column) == folded(name)]
         return alike[0] if len(alike) == 1 else None
+
+    def instead_of(self, name: str, shown: Callable[[str], str] = repr) -> str:
+        """The column that a name may have meant, as ``shown``, or all that there are."""
+        close = get_close_matches(name, self.columns, n=1)
+        return f"did you mean {shown(close[0])}?" if close else f"it has {', '.join(self.columns)}"
 
     def lacks(self, column: str) -> str:
         """Sentence that says that a column is not there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -17,10 +16,9 @@ from extract.prompts import STUDY_TASK, TEMPLATE
 from extract.slots import read_value
 from extract.task import Task
 from extract.templates import parse_template
-from gpu_smds._files import File, FilesError
+from extract.toml_table import read_toml
 
 _FOLDER = Path(__file__).parent / "tasks"
-_MOST_BYTES = 1 << 20
 
 
 def task_names() -> list[str]:
@@ -56,7 +54,7 @@ def read_task(task: str) -> Task:
                 ".toml file"
             )
         path = _FOLDER / f"{task}.toml"
-    found = _parsed(path)
+    found = read_toml(path)
     try:
         read = Task.model_validate(found)
     except ValidationError as error:
@@ -68,19 +66,6 @@ def read_task(task: str) -> Task:
     for key, reason in _faults(read):
         raise UsageError(f"{path}: {key}: {reason}")
     return read
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        # Links on the way to it are the user's own.
-        content = File.at(os.path.realpath(path)).read(_MOST_BYTES)
-        return tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from error
-    except FilesError as error:
-        raise UsageError(str(error).partition(", and is not")[0]) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
 
 
 def _reason(error: Mapping[str, Any]) -> str:

@@ -108,6 +108,11 @@ class Setting:
         return self.manifold
 
 
+def numbered(values: np.ndarray) -> np.ndarray:
+    """Numbers ``(n,)`` that equal values, or rows of values, share."""
+    return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
+
+
 def said_of(protocol: str) -> str:
     """Which protocol a figure is of, for the end of its caption."""
     return f" Protocol: {protocol}."

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.designs import experiments_of
 from experiments.designs.experiment import Experiment
-from experiments.designs.setting import FOLDS, Setting
+from experiments.designs.setting import FOLDS, Setting, numbered
 from experiments.options import DECLARED, Options, period_of
 from experiments.runs.analysis import (
     CLEAN,
@@ -188,9 +188,9 @@ class Inquiry:
         """What further experiments of the clean protocol hold out, by number."""
         if self.options.protocol != "clean":
             return {}
-        groups = {"labels": _numbered(told_apart(self.options, self.run.prompts.labels))}
+        groups = {"labels": numbered(told_apart(self.options, self.run.prompts.labels))}
         if self.hold_out is not None:
-            groups["slot"] = _numbered(np.array(self.run.prompts.slots[self.hold_out]))
+            groups["slot"] = numbered(np.array(self.run.prompts.slots[self.hold_out]))
         return {name: of for name, of in groups.items() if of.max() >= FOLDS - 1}
 
     @property
@@ -262,7 +262,7 @@ class Inquiry:
             self.run.device,
             self.memory_budget,
             self.options.protocol,
-            _numbered(np.array(self.run.prompts.texts)),
+            numbered(np.array(self.run.prompts.texts)),
             self.held_out,
             self.hold_out,
             self.options.analysis_seed,
@@ -277,7 +277,7 @@ class Inquiry:
         if not self.options.own_sentences:
             return None
         slots = slots_beside(self.options.source, self.run.prompts)
-        return {slot: _numbered(np.array(self.run.prompts.slots[slot])) for slot in slots}
+        return {slot: numbered(np.array(self.run.prompts.slots[slot])) for slot in slots}
 
 
 def _none_of(run: Run, asked: Options, known: Mapping[str, Any]) -> str:
@@ -300,8 +300,3 @@ def _with_settings(command: str, asked: Options, settings: Mapping[str, Any]) ->
             value = settings[name]
             brought[name] = tuple(value) if isinstance(value, list) else value
     return replace(asked, **brought)
-
-
-def _numbered(values: np.ndarray) -> np.ndarray:
-    """Numbers ``(n,)`` that equal values, or rows of values, share."""
-    return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
